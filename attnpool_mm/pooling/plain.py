@@ -1,0 +1,123 @@
+"""What the learned pools are compared with: max, average, strided convolution.
+
+PyTorch's layers with the arguments of the family, (in_channels, stride, …).
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checks import check_positive_int
+from ..registry import MODELS
+
+
+class _PlainPool2d(nn.Module):
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int = 2,
+        kernel_size: int | None = None,
+        padding: int = 0,
+        ceil_mode: bool = False,
+    ):
+        super().__init__()
+        self.in_channels = check_positive_int("in_channels", in_channels)
+        self.out_channels = in_channels
+        self.stride = check_positive_int("stride", stride)
+        if kernel_size is None:
+            kernel_size = stride
+        self.kernel_size = check_positive_int("kernel_size", kernel_size)
+        self.padding = padding
+        self.ceil_mode = ceil_mode
+
+    def _window(self, x: Tensor) -> list[int]:
+        """The kernel, clamped to a map that is smaller."""
+        return [min(self.kernel_size, s + 2 * self.padding) for s in x.shape[-2:]]
+
+    def extra_repr(self) -> str:
+        """The arguments."""
+        return (
+            f"{self.in_channels}, stride={self.stride}, "
+            f"kernel_size={self.kernel_size}, padding={self.padding}, "
+            f"ceil_mode={self.ceil_mode}"
+        )
+
+
+@MODELS.register_module()
+class MaxPool2d(_PlainPool2d):
+    """Max pooling. A map smaller than the kernel is one window.
+
+    Args:
+        in_channels: Channels of the input.
+        stride: Distance of the windows in pixels.
+        kernel_size: Width and height of a window. Default: the stride.
+        padding: As in `nn.MaxPool2d`.
+        ceil_mode: As in `nn.MaxPool2d`.
+
+    Raises:
+        ConfigError: `in_channels`, `stride` or `kernel_size` is not a positive
+            integer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool (B, C, H, W)."""
+        return F.max_pool2d(
+            x, self._window(x), self.stride, self.padding, ceil_mode=self.ceil_mode
+        )
+
+
+@MODELS.register_module()
+class AvgPool2d(_PlainPool2d):
+    """Average pooling. A map smaller than the kernel is one window.
+
+    Args:
+        in_channels: Channels of the input.
+        stride: Distance of the windows in pixels.
+        kernel_size: Width and height of a window. Default: the stride.
+        padding: As in `nn.AvgPool2d`.
+        ceil_mode: As in `nn.AvgPool2d`.
+
+    Raises:
+        ConfigError: `in_channels`, `stride` or `kernel_size` is not a positive
+            integer.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool (B, C, H, W)."""
+        return F.avg_pool2d(
+            x, self._window(x), self.stride, self.padding, ceil_mode=self.ceil_mode
+        )
+
+
+@MODELS.register_module()
+class StridedConv2d(nn.Sequential):
+    """Strided convolution, BatchNorm, ReLU, in the place of a pool.
+
+    With it a comparison holds the placement fixed: the stage runs at full
+    resolution, and only the layer that halves the map differs.
+
+    Args:
+        in_channels: Channels of input and output.
+        stride: Stride in pixels.
+        kernel_size: Odd width and height of the kernel.
+
+    Raises:
+        ConfigError: An argument is not a positive integer.
+    """
+
+    def __init__(self, in_channels: int, stride: int = 2, kernel_size: int = 3):
+        check_positive_int("in_channels", in_channels)
+        check_positive_int("stride", stride)
+        check_positive_int("kernel_size", kernel_size)
+        super().__init__()
+        self.in_channels = self.out_channels = in_channels
+        self.stride = stride
+        self.conv = nn.Conv2d(
+            in_channels,
+            in_channels,
+            kernel_size,
+            stride,
+            padding=kernel_size // 2,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.relu = nn.ReLU(inplace=True)

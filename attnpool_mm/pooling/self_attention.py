@@ -1,0 +1,33 @@
+"""Self-attention that does not build the N×N matrix."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """`nn.MultiheadAttention` with query = key = value, for its output alone.
+
+    Parameters, initialisation and state dict are the parent's. The parent returns
+    (or, in its inference path, builds) the N×N attention matrix; this goes through
+    `scaled_dot_product_attention`, whose memory is linear in the tokens.
+
+    Args:
+        channels: Width of a token, a multiple of `num_heads`.
+        num_heads: Attention heads.
+
+    Example:
+        >>> import torch
+        >>> SelfAttention(8, num_heads=2)(torch.rand(1, 50, 8)).shape
+        torch.Size([1, 50, 8])
+    """
+
+    def __init__(self, channels: int, num_heads: int):
+        super().__init__(channels, num_heads, batch_first=True)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Attend over (B, N, channels)."""
+        qkv = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
+        qkv = qkv.unflatten(2, (3, self.num_heads, self.head_dim))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))

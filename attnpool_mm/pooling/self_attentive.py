@@ -1,0 +1,169 @@
+"""Self-attentive ("non-local", NLP) pooling."""
+
+import warnings
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..checks import check_positive_int
+from ..errors import ConfigError
+from ..registry import MODELS
+from .position import LearnedPosition2d
+from .self_attention import SelfAttention
+from .weighted import (
+    WeightedPool2d,
+    init_convs,
+    subtract_window_max,
+    upsample_nearest,
+)
+
+
+@MODELS.register_module()
+class SelfAttentivePool2d(WeightedPool2d):
+    r"""Pooling whose weights come from self-attention over the whole map.
+
+    Patches of the map become tokens, one multi-head self-attention relates them,
+    and a 1×1 convolution brings them back to a weight for every pixel and channel:
+
+    .. math::
+        e &= ReLU(BN(Conv_{p×p, stride\ p}(x))) + position \\
+        w &= exp(sigmoid(BN(Conv_{1×1}(upsample(attention(e)))))) \\
+        y &= avg(w x) / avg(w)
+
+    A map smaller than a patch is padded with zeros to one patch, with a warning;
+    rows and columns that do not fill a patch get the nearest patch's weight.
+
+    In training, the last norm works at the resolution of the patches. Its batch
+    statistics are those of the upsampled map; only the running variance differs,
+    by n/(n−1), since it counts fewer values. Where patches do not tile the map the
+    statistics would differ, and the norm works on the upsampled map.
+
+    Args:
+        in_channels: Channels C of the input.
+        stride: Width and height of a pooling window in pixels.
+        patch_size: Width and height p of a patch in pixels.
+        num_heads: Attention heads h.
+        embed_ratio: Width of a token over C; the width is
+            h · max(1, round(embed_ratio · C / h)).
+        normalize: Divide by the window's mean weight (False: "nowin").
+        exp: Exponentiate the weight (False: "noexp", w = sigmoid).
+        sigmoid: Bound the weight's logit (False: "nosigmoid").
+        position: Add learned positions to the tokens (False: "nope").
+        embed_norm: BatchNorm after the patch embedding (False: "nobn1").
+        restore_norm: BatchNorm after the restoration (False: "nobn2").
+
+    Raises:
+        ConfigError: An argument is out of range, or `exp` and `sigmoid` are both
+            False (the weights could be negative).
+
+    Source:
+        "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023, section 3.
+
+    Example:
+        >>> pool = SelfAttentivePool2d(64, stride=2, num_heads=2, normalize=False)
+        >>> pool(torch.rand(2, 64, 15, 15)).shape
+        torch.Size([2, 64, 7, 7])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int = 2,
+        patch_size: int = 1,
+        num_heads: int = 2,
+        embed_ratio: float = 1.0,
+        normalize: bool = True,
+        exp: bool = True,
+        sigmoid: bool = True,
+        position: bool = True,
+        embed_norm: bool = True,
+        restore_norm: bool = True,
+    ):
+        super().__init__(in_channels, stride, normalize)
+        self.patch_size = check_positive_int("patch_size", patch_size)
+        check_positive_int("num_heads", num_heads)
+        if embed_ratio <= 0:
+            raise ConfigError(
+                f"embed_ratio={embed_ratio!r}: a positive number is accepted"
+            )
+        if not (exp or sigmoid):
+            raise ConfigError(
+                "exp=False with sigmoid=False: at most one of them may be False, "
+                "or the weights could be negative"
+            )
+        self.exp = exp
+        self.sigmoid = sigmoid
+        width = num_heads * max(1, round(embed_ratio * in_channels / num_heads))
+        self.embed = nn.Sequential(
+            OrderedDict(conv=nn.Conv2d(in_channels, width, patch_size, patch_size))
+        )
+        if embed_norm:
+            self.embed.norm = nn.BatchNorm2d(width)
+        self.embed.relu = nn.ReLU(inplace=True)
+        self.position = LearnedPosition2d(width) if position else None
+        self.attention = SelfAttention(width, num_heads)
+        self.restore = nn.Sequential(OrderedDict(conv=nn.Conv2d(width, in_channels, 1)))
+        if restore_norm:
+            self.restore.norm = nn.BatchNorm2d(in_channels)
+        init_convs(self)
+        if normalize and patch_size % stride == 0:
+            warnings.warn(
+                f"SelfAttentivePool2d with patch_size={patch_size}, a multiple of "
+                f"stride={stride}, and normalize=True is average pooling: the weight "
+                "is constant in every window and cancels, and the attention gets no "
+                "gradient. Set normalize=False, or a patch_size that is not a "
+                "multiple of the stride.",
+                stacklevel=2,
+            )
+
+    def weight(self, x: Tensor) -> Tensor:
+        """The weights of `x` (B, C, H, W), one for each patch and channel."""
+        size = x.shape[-2:]
+        tokens = self.embed(self._pad_to_patch(x))
+        grid = tokens.shape[-2:]
+        if self.position is not None:
+            tokens = tokens + self.position(*grid)
+        tokens = self.attention(tokens.flatten(2).transpose(1, 2))
+        tokens = tokens.transpose(1, 2).unflatten(2, grid)
+        if not self._restore_commutes(tokens, size):
+            tokens = upsample_nearest(tokens, size)
+        logit = self.restore(tokens)
+        if self.sigmoid:
+            logit = logit.sigmoid()
+        elif self.normalize:
+            logit = subtract_window_max(upsample_nearest(logit, size), self.stride)
+        return logit.exp() if self.exp else logit
+
+    def _pad_to_patch(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        short = [max(0, self.patch_size - side) for side in (width, height)]
+        if not any(short):
+            return x
+        if not torch.compiler.is_compiling():
+            warnings.warn(
+                f"patch_size={self.patch_size} is larger than the {height}x{width} "
+                "map: it is padded with zeros to one patch. A patch_size of at most "
+                f"{min(height, width)} fits.",
+                stacklevel=4,
+            )
+        return F.pad(x, (0, short[0], 0, short[1]))
+
+    def _restore_commutes(self, tokens: Tensor, size: tuple[int, int]) -> bool:
+        """Whether restoring before the upsampling gives the same numbers."""
+        norm = getattr(self.restore, "norm", None)
+        if norm is None or not norm.training:
+            return True
+        batch, _, height, width = tokens.shape
+        tiled = size[0] % height == 0 and size[1] % width == 0
+        # One value has no variance; the upsampled map has as many as it has pixels.
+        return tiled and batch * height * width > 1
+
+    def extra_repr(self) -> str:
+        """The arguments that no submodule shows."""
+        return (
+            f"{super().extra_repr()}, patch_size={self.patch_size}, "
+            f"num_heads={self.attention.num_heads}, exp={self.exp}, "
+            f"sigmoid={self.sigmoid}"
+        )
