@@ -1,0 +1,9 @@
+"""Settings of the suite: reproducible, and not slowed by too many threads."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)

@@ -1,0 +1,88 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from attnpool_mm.errors import ConfigError
+from attnpool_mm.pooling import SelfAttentivePool2d, build_pool, pool_names
+
+
+@pytest.mark.parametrize("scope", ["mmengine", "mmdet", "mmpretrain", "attnpool_mm"])
+def test_bare_names_are_ours_in_every_scope(scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        pool = build_pool(dict(type="SelfAttentivePool2d", num_heads=4), 8, 2)
+        by_prefix = MODELS.build(
+            dict(type="attnpool_mm.SelfAttentivePool2d", in_channels=8)
+        )
+    assert type(pool) is type(by_prefix) is SelfAttentivePool2d
+    assert (pool.in_channels, pool.stride, pool.attention.num_heads) == (8, 2, 4)
+
+
+def test_the_config_is_not_changed():
+    cfg = dict(type="MaxPool2d", stride=3)
+    assert build_pool(cfg, 8, 2).stride == 3
+    assert cfg == dict(type="MaxPool2d", stride=3)
+
+
+@pytest.mark.parametrize("name", pool_names())
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 1)])
+def test_every_pool(name, size):
+    pool = build_pool(dict(type=name), 4, 2)
+    x = torch.randn(2, 4, *size, requires_grad=True)
+    y = pool(x)
+    # An odd side is rounded down by a pool and up by a padded convolution.
+    rounding = 1 if name == "StridedConv2d" else 0
+    assert y.shape == (2, 4, *(max(1, (side + rounding) // 2) for side in size))
+    assert y.isfinite().all()
+    y.sum().backward()
+    assert x.grad is not None
+    assert [n for n, p in pool.named_parameters() if p.grad is None] == []
+    pool.eval()
+    assert torch.equal(pool(x), pool(x))
+    assert pool.in_channels == pool.out_channels == 4
+
+
+def test_other_peoples_pools():
+    @MODELS.register_module()
+    class EveryOtherPixel(nn.Module):
+        def __init__(self, in_channels, stride):
+            super().__init__()
+            self.stride = stride
+
+        def forward(self, x):
+            return x[..., :: self.stride, :: self.stride]
+
+    try:
+        pool = build_pool(dict(type="EveryOtherPixel"), 4, 2)
+    finally:
+        del MODELS.module_dict["EveryOtherPixel"]
+    x = torch.rand(1, 4, 6, 6)
+    assert torch.equal(pool(x), x[..., ::2, ::2])
+
+
+@pytest.mark.parametrize("cfg, message", [
+    (dict(type="SelfAttentivPool2d"), "not registered: accepted are AvgPool2d"),
+    (dict(type="nosuch.Pool"), "type='nosuch.Pool' is not registered"),
+    (dict(num_heads=2), "a dict with the key 'type'"),
+    ("MaxPool2d", "a dict with the key 'type'"),
+    (dict(type="SelfAttentivePool2d", heads=2), "no argument heads: accepted are"),
+])  # fmt: skip
+def test_bad_configs(cfg, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        build_pool(cfg, 4, 2)
+    assert "\n" not in str(error.value)
+
+
+def test_pools_need_torch_and_mmengine_alone():
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(['mmcv', 'mmpretrain', 'mmdet']))\n"
+        "import torch\n"
+        "from attnpool_mm.pooling import SelfAttentivePool2d\n"
+        "print(tuple(SelfAttentivePool2d(4)(torch.rand(1, 4, 4, 4)).shape))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "(1, 4, 2, 2)\n", run.stderr
