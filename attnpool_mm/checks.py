@@ -1,19 +1,27 @@
 """Argument checks that pools and backbones share."""
 
+from numbers import Integral
 from typing import Any
 
 from .errors import ConfigError
 
 
-def check_positive_int(name: str, value: Any) -> int:
-    """Return `value` if it is an integer of at least 1.
+def check_int(name: str, value: Any, minimum: int = 1) -> int:
+    """Return `value` if it is an integer of at least `minimum`.
 
     Raises:
         ConfigError: It is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name}={value!r}: a positive integer is accepted")
+    if not is_int(value) or value < minimum:
+        raise ConfigError(
+            f"{name}={value!r}: an integer of at least {minimum} is accepted"
+        )
     return value
+
+
+def is_int(value: Any) -> bool:
+    """Whether `value` is an integer, NumPy's included and booleans not."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_choice(name: str, value: Any, choices: tuple) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from mmpretrain.models.backbones.mobilenet_v2 import MobileNetV2
 from torch import nn
 
-from ..checks import check_choice, check_positive_int
+from ..checks import check_choice, check_int
 from ..pooling import build_pool
 from ..registry import MODELS
 from .stage import PooledStage, check_strides, pool_cfg_by_stage
@@ -64,7 +64,7 @@ class AttnPoolMobileNetV2(MobileNetV2):
         self.pool_position = check_choice(
             "pool_position", pool_position, ("stage_start", "first_block")
         )
-        check_positive_int("stem_stride", stem_stride)
+        check_int("stem_stride", stem_stride)
         # The parent reads the strides off its table of stages.
         self.arch_settings = [
             [*setting[:3], stride]

@@ -8,7 +8,7 @@ from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmpretrain.models.backbones.resnet import ResNet
 from torch import nn
 
-from ..checks import check_choice, check_positive_int
+from ..checks import check_choice, check_int
 from ..pooling import build_pool
 from ..registry import MODELS
 from .stage import PooledStage, check_strides, pool_cfg_by_stage
@@ -74,7 +74,7 @@ class AttnPoolResNet(ResNet):
             "pool_position", pool_position, ("stage_end", "first_block")
         )
         self.stem_pool_cfg = stem_pool_cfg
-        self.stem_stride = check_positive_int("stem_stride", stem_stride)
+        self.stem_stride = check_int("stem_stride", stem_stride)
         super().__init__(depth, strides=strides, num_stages=num_stages, **kwargs)
 
     def make_res_layer(self, **kwargs: Any) -> nn.Sequential:

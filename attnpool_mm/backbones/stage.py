@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..checks import check_positive_int
+from ..checks import check_int
 from ..errors import ConfigError
 
 POOL_POSITIONS = ("stage_start", "first_block", "stage_end")
@@ -56,7 +56,7 @@ def check_strides(strides: Sequence[int], num_stages: int) -> tuple[int, ...]:
             f"strides={strides!r}: a list of {num_stages} integers is accepted, "
             "one a stage"
         )
-    return tuple(check_positive_int("each of strides", stride) for stride in strides)
+    return tuple(check_int("each of strides", stride) for stride in strides)
 
 
 def pool_cfg_by_stage(pool_cfg: Any, strides: Sequence[int]) -> list[dict | None]:

@@ -6,7 +6,7 @@ PyTorch's layers with the arguments of the family, (in_channels, stride, …).
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_positive_int
+from ..checks import check_int
 from ..registry import MODELS
 
 
@@ -20,12 +20,12 @@ class _PlainPool2d(nn.Module):
         ceil_mode: bool = False,
     ):
         super().__init__()
-        self.in_channels = check_positive_int("in_channels", in_channels)
+        self.in_channels = check_int("in_channels", in_channels)
         self.out_channels = in_channels
-        self.stride = check_positive_int("stride", stride)
+        self.stride = check_int("stride", stride)
         if kernel_size is None:
             kernel_size = stride
-        self.kernel_size = check_positive_int("kernel_size", kernel_size)
+        self.kernel_size = check_int("kernel_size", kernel_size)
         self.padding = padding
         self.ceil_mode = ceil_mode
 
@@ -105,9 +105,9 @@ class StridedConv2d(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, stride: int = 2, kernel_size: int = 3):
-        check_positive_int("in_channels", in_channels)
-        check_positive_int("stride", stride)
-        check_positive_int("kernel_size", kernel_size)
+        check_int("in_channels", in_channels)
+        check_int("stride", stride)
+        check_int("kernel_size", kernel_size)
         super().__init__()
         self.in_channels = self.out_channels = in_channels
         self.stride = stride

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_positive_int
+from ..checks import check_int
 
 
 class LearnedPosition2d(nn.Module):
@@ -30,8 +30,8 @@ class LearnedPosition2d(nn.Module):
 
     def __init__(self, channels: int, length: int = 256):
         super().__init__()
-        check_positive_int("channels", channels)
-        check_positive_int("length", length)
+        check_int("channels", channels)
+        check_int("length", length)
         self.column = nn.Parameter(torch.rand(length, channels // 2))
         self.row = nn.Parameter(torch.rand(length, channels - channels // 2))
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_positive_int
+from ..checks import check_int
 from ..errors import ConfigError
 from ..registry import MODELS
 from .position import LearnedPosition2d
@@ -82,8 +82,8 @@ class SelfAttentivePool2d(WeightedPool2d):
         restore_norm: bool = True,
     ):
         super().__init__(in_channels, stride, normalize)
-        self.patch_size = check_positive_int("patch_size", patch_size)
-        check_positive_int("num_heads", num_heads)
+        self.patch_size = check_int("patch_size", patch_size)
+        check_int("num_heads", num_heads)
         if embed_ratio <= 0:
             raise ConfigError(
                 f"embed_ratio={embed_ratio!r}: a positive number is accepted"

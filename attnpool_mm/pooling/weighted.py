@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_positive_int
+from ..checks import check_int
 
 
 def pooling_window(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -113,9 +113,9 @@ class WeightedPool2d(nn.Module):
 
     def __init__(self, in_channels: int, stride: int = 2, normalize: bool = True):
         super().__init__()
-        self.in_channels = check_positive_int("in_channels", in_channels)
+        self.in_channels = check_int("in_channels", in_channels)
         self.out_channels = in_channels
-        self.stride = check_positive_int("stride", stride)
+        self.stride = check_int("stride", stride)
         self.normalize = normalize
 
     def weight(self, x: Tensor) -> Tensor:

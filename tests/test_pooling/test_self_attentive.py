@@ -198,11 +198,11 @@ def test_no_tensor_of_tokens_squared_is_saved_or_made():
 
 
 @pytest.mark.parametrize("kwargs, message", [
-    (dict(stride=0), "stride=0: a positive integer"),
-    (dict(stride=2.0), "stride=2.0: a positive integer"),
-    (dict(num_heads=0), "num_heads=0: a positive integer"),
-    (dict(patch_size=0), "patch_size=0: a positive integer"),
-    (dict(in_channels=-1), "in_channels=-1: a positive integer"),
+    (dict(stride=0), "stride=0: an integer of at least 1"),
+    (dict(stride=2.0), "stride=2.0: an integer of at least 1"),
+    (dict(num_heads=0), "num_heads=0: an integer of at least 1"),
+    (dict(patch_size=0), "patch_size=0: an integer of at least 1"),
+    (dict(in_channels=-1), "in_channels=-1: an integer of at least 1"),
     (dict(embed_ratio=0), "embed_ratio=0: a positive number"),
     (dict(exp=False, sigmoid=False), "exp=False with sigmoid=False"),
 ])  # fmt: skip

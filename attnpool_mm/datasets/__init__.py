@@ -1,0 +1,13 @@
+"""Data sets: what MMPretrain and MMDetection do not have already."""
+
+from .digits import Digits, load_digit_images, split_indices
+from .digits_coco import DigitScenes, Scene, write_digits_coco
+
+__all__ = [
+    "DigitScenes",
+    "Digits",
+    "Scene",
+    "load_digit_images",
+    "split_indices",
+    "write_digits_coco",
+]

@@ -1,0 +1,276 @@
+"""What holds for AttnPoolResNet and AttnPoolMobileNetV2 alike."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import save_checkpoint
+from mmpretrain.models import MobileNetV2, ResNet
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from attnpool_mm.backbones import AttnPoolMobileNetV2, AttnPoolResNet
+from attnpool_mm.errors import ConfigError
+from attnpool_mm.pooling import (
+    LocalImportancePool2d,
+    SelfAttentivePool2d,
+    WeightedPool2d,
+    pool_names,
+)
+
+NLP = dict(type="SelfAttentivePool2d", normalize=False)
+
+
+class Resnet:
+    """How to build the ResNet and its parent."""
+
+    cls = AttnPoolResNet
+    name = "AttnPoolResNet"
+    kwargs = dict(depth=18, out_indices=(0, 1, 2, 3))
+    positions = ("stage_end", "first_block")
+    strides = (1, 2, 2, 2)
+    stages = 4
+    stem_pool = "maxpool"
+
+    @staticmethod
+    def parent(**kwargs):
+        return ResNet(**{**Resnet.kwargs, **kwargs})
+
+
+class Mobilenet:
+    """How to build the MobileNetV2 and its parent."""
+
+    cls = AttnPoolMobileNetV2
+    name = "AttnPoolMobileNetV2"
+    kwargs = dict(widen_factor=0.5, out_indices=tuple(range(8)))
+    positions = ("stage_start", "first_block")
+    strides = (1, 2, 2, 2, 1, 2, 1)
+    stages = 7
+    stem_pool = "conv1.pool"
+
+    @staticmethod
+    def parent(**kwargs):
+        return MobileNetV2(**{**Mobilenet.kwargs, **kwargs})
+
+
+def build(spec, **kwargs):
+    return spec.cls(**{**spec.kwargs, **kwargs})
+
+
+BOTH = pytest.mark.parametrize("spec", [Resnet, Mobilenet], ids=lambda s: s.name)
+PLACES = pytest.mark.parametrize(
+    "spec, position",
+    [(spec, position) for spec in (Resnet, Mobilenet) for position in spec.positions],
+    ids=lambda v: getattr(v, "name", v),
+)
+
+
+def images(size=64, count=2):
+    return torch.rand(count, 3, size, size)
+
+
+@BOTH
+def test_without_a_pool_equals_the_parent(spec):
+    parent, ours = spec.parent(), build(spec)
+    parent.init_weights()
+    assert list(ours.state_dict()) == list(parent.state_dict())
+    ours.load_state_dict(parent.state_dict())
+    x = images()
+    for training in (True, False):
+        parent.train(training)
+        ours.train(training)
+        for out, expected in zip(ours(x), parent(x), strict=True):
+            assert torch.equal(out, expected)
+
+
+@PLACES
+def test_the_parents_weights_load_with_only_pool_keys_missing(spec, position, tmp_path):
+    parent = spec.parent()
+    path = str(tmp_path / "parent.pth")
+    state = {f"backbone.{k}": v for k, v in parent.state_dict().items()}
+    save_checkpoint(dict(state_dict=state), path)
+    pretrained = dict(type="Pretrained", checkpoint=path, prefix="backbone.")
+    ours = build(spec, pool_cfg=NLP, pool_position=position, init_cfg=pretrained)
+    missing, unexpected = ours.load_state_dict(parent.state_dict(), strict=False)
+    assert unexpected == []
+    assert missing and all(".pool." in key for key in missing)
+
+    for parameter in ours.parameters():
+        nn.init.zeros_(parameter)
+    ours.init_weights()
+    loaded = ours.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in parent.state_dict().items())
+
+
+@PLACES
+@pytest.mark.parametrize("pool", pool_names())
+def test_every_pool_in_every_place(spec, position, pool):
+    backbone = build(spec, pool_cfg=dict(type=pool), pool_position=position)
+    outs = backbone(images())
+    assert [o.shape for o in outs] == [o.shape for o in spec.parent()(images())]
+    sum(out.sum() for out in outs).backward()
+    assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
+
+
+@PLACES
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("pool_cfg", [None, NLP], ids=["strided", "pooled"])
+def test_strides(spec, position, stride, pool_cfg):
+    strides = (stride, *spec.strides[1:])
+    backbone = build(spec, strides=strides, pool_cfg=pool_cfg, pool_position=position)
+    side = 128 // (4 if spec is Resnet else 2)
+    sides = []
+    for step in strides:
+        side = -(-side // step)
+        sides.append(side)
+    outs = backbone(images(128))[: spec.stages]
+    assert [out.shape[-1] for out in outs] == sides
+    pools = [m for m in backbone.modules() if isinstance(m, SelfAttentivePool2d)]
+    expected = [s for s in strides if s > 1] if pool_cfg else []
+    assert [pool.stride for pool in pools] == expected
+
+
+@BOTH
+@pytest.mark.parametrize("size", [1, 7, 33])
+def test_any_image_size(spec, size):
+    backbone = build(spec, pool_cfg=NLP)
+    backbone.eval()
+    assert all(o.isfinite().all() and min(o.shape) > 0 for o in backbone(images(size)))
+
+
+@PLACES
+def test_a_pool_for_each_stage(spec, position):
+    pool_cfg = [dict(type="LocalImportancePool2d")] * spec.stages
+    pool_cfg[1] = dict(NLP, num_heads=4)
+    pool_cfg[2] = None
+    backbone = build(spec, pool_cfg=pool_cfg, pool_position=position)
+    kinds = [type(getattr(stage, "pool", None)) for stage in stages(backbone, spec)]
+    none, lip = type(None), LocalImportancePool2d
+    expected = [none, SelfAttentivePool2d, none, lip, none, lip, none]
+    assert kinds == expected[: spec.stages]
+    assert backbone.layer2.pool.attention.num_heads == 4
+    assert [o.shape for o in backbone(images())] == [
+        o.shape for o in spec.parent()(images())
+    ]
+
+
+def stages(backbone, spec):
+    return [getattr(backbone, f"layer{i + 1}") for i in range(spec.stages)]
+
+
+@BOTH
+def test_prepool_stem(spec):
+    backbone = build(spec, stem_stride=1, stem_pool_cfg=dict(NLP, stride=4))
+    pool = backbone.get_submodule(spec.stem_pool)
+    assert isinstance(pool, SelfAttentivePool2d)
+    seen = []
+    pool.register_forward_hook(lambda _, x, y: seen.append((x[0].shape, y.shape)))
+    out = backbone(images())[0]
+    (before, after) = seen[0]
+    assert before[-1] == 64 and after[-1] == 16 and out.shape[-1] == 16
+
+
+@BOTH
+def test_frozen_stages_freeze_their_pools(spec):
+    backbone = build(spec, pool_cfg=NLP, stem_pool_cfg=NLP, frozen_stages=2)
+    backbone.train()
+    trainable = {n.split(".")[0] for n, p in backbone.named_parameters()
+                 if p.requires_grad}  # fmt: skip
+    last = {"conv2"} if spec is Mobilenet else set()
+    assert trainable == {f"layer{i}" for i in range(3, spec.stages + 1)} | last
+    assert not backbone.layer2.pool.training and backbone.layer3.pool.training
+
+
+@BOTH
+def test_norm_eval_covers_the_pools(spec):
+    backbone = build(spec, pool_cfg=NLP, norm_eval=True)
+    backbone.train()
+    norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
+    assert not any(norm.training for norm in norms)
+    assert backbone.layer2.pool.restore.norm in norms
+    assert backbone.layer2.pool.training
+
+
+@PLACES
+def test_with_cp_gives_the_same(spec, position):
+    kwargs = dict(pool_cfg=NLP, pool_position=position)
+    plain, checkpointed = build(spec, **kwargs), build(spec, with_cp=True, **kwargs)
+    checkpointed.load_state_dict(plain.state_dict())
+    x = images()
+    gradients = []
+    for backbone in (plain, checkpointed):
+        backbone(x.requires_grad_())[-1].square().sum().backward()
+        gradients.append([p.grad for p in backbone.parameters()])
+    for actual, expected in zip(*reversed(gradients), strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+@BOTH
+def test_out_indices(spec):
+    indices = (1, 3)
+    backbone, everything = build(spec, out_indices=indices), build(spec)
+    everything.load_state_dict(backbone.state_dict())
+    x = images()
+    outs = everything(x)
+    for out, index in zip(backbone(x), indices, strict=True):
+        assert torch.equal(out, outs[index])
+
+
+@BOTH
+@pytest.mark.parametrize("scope", ["mmdet", "mmpretrain"])
+@pytest.mark.parametrize("custom_imports", [True, False])
+def test_builds_in_both_frameworks(spec, scope, custom_imports, tmp_path):
+    text = f"model = dict(type='attnpool_mm.{spec.name}', pool_cfg={NLP!r}"
+    text += ", depth=18)\n" if spec is Resnet else ")\n"
+    if custom_imports:
+        text += "custom_imports = dict(imports=['attnpool_mm.backbones'])\n"
+    (tmp_path / "config.py").write_text(text)
+    cfg = Config.fromfile(tmp_path / "config.py")
+    with DefaultScope.overwrite_default_scope(scope):
+        backbone = MODELS.build(cfg.model)
+    assert type(backbone) is spec.cls
+    assert isinstance(backbone.layer2.pool, WeightedPool2d)
+
+
+@BOTH
+def test_initial_weights(spec):
+    backbone = build(spec, pool_cfg=NLP)
+    backbone.init_weights()
+    pool = backbone.layer2.pool
+    conv = pool.restore.conv
+    fan_out = conv.out_channels
+    assert conv.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.3)
+    assert (conv.bias == 0).all()
+    assert (pool.embed.norm.weight == 1).all() and (pool.embed.norm.bias == 0).all()
+    # PyTorch's own initialisation of attention: Xavier for q, k and v together.
+    width = pool.attention.embed_dim
+    bound = (6 / (3 * width + width)) ** 0.5
+    assert 0.8 * bound < pool.attention.in_proj_weight.abs().max() <= bound
+    assert pool.position.row.min() >= 0 and pool.position.row.max() <= 1
+
+
+@BOTH
+@pytest.mark.parametrize("kwargs, message", [
+    (dict(strides=(1, 2)), "strides=.1, 2.: a list of"),
+    (dict(strides=0), "strides=0: a list of"),
+    (dict(pool_cfg=[NLP]), "or a list of"),
+    (dict(pool_cfg="nlp"), "pool_cfg='nlp': a dict"),
+    (dict(pool_cfg=dict(NLP, stride=2)), "a dict without 'stride'"),
+    (dict(pool_cfg=dict(type="NoPool")), "type='NoPool' is not registered"),
+    (dict(pool_cfg=dict(NLP, num_heads=0)), "num_heads=0"),
+    (dict(pool_position="end"), "pool_position='end': accepted are"),
+    (dict(stem_stride=0), "stem_stride=0: an integer of at least 1"),
+    (dict(stem_pool_cfg=dict(type="NoPool")), "type='NoPool' is not registered"),
+], ids=str)  # fmt: skip
+def test_bad_arguments(spec, kwargs, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        build(spec, **kwargs)
+    assert "\n" not in str(error.value)
+
+
+@BOTH
+def test_a_stride_of_zero(spec):
+    with pytest.raises(
+        ConfigError, match="each of strides=0: an integer of at least 1"
+    ):
+        build(spec, strides=(0, *spec.strides[1:]))
