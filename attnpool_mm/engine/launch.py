@@ -1,0 +1,322 @@
+"""From command line to runner: what `tools/train.py` and `tools/test.py` share."""
+
+import argparse
+import gc
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, RUNNERS
+from mmengine.runner import Runner
+from mmengine.runner.amp import autocast
+
+from ..errors import ConfigError
+
+SCOPES = ("mmpretrain", "mmdet")
+# MMPretrain's data sets whose samples are the folder itself when `ann_file` is empty
+FOLDER_DATASETS = ("CustomDataset", "ImageNet", "ImageNet21k")
+
+
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(OptimWrapper):
+    """Mixed precision on the CPU: bfloat16 autocast.
+
+    MMEngine's `AmpOptimWrapper` refuses to work without an accelerator. bfloat16 has
+    the exponent range of float32, so there is no loss to scale.
+    """
+
+    @contextmanager
+    def optim_context(self, model: torch.nn.Module) -> Iterator[None]:
+        """Run the forward pass under autocast."""
+        with super().optim_context(model), autocast("cpu", torch.bfloat16):
+            yield
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that both tools have."""
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--work-dir", help="folder for logs (default: ./work_dirs/NAME_OF_CONFIG)"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="config values to override, such as model.head.num_classes=5, "
+        'key="[a,b]" or key="[(a,b),(c,d)]" (quoted, without spaces)',
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=("none", "pytorch", "slurm", "mpi"),
+        default="none",
+        help="how the processes were started",
+    )
+    # torch.distributed.launch passes it in either spelling
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load checkpoints even if they name code, which then runs",
+    )
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Print a `ConfigError` as one line on stderr and exit with 2."""
+    try:
+        yield
+    except ConfigError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config file; take the work folder and the launcher from `args`.
+
+    Raises:
+        ConfigError: If the file cannot be read, or its `default_scope` is neither
+            MMPretrain's nor MMDetection's.
+    """
+    try:
+        cfg = Config.fromfile(args.config)
+    except OSError as error:
+        raise ConfigError(f"config {args.config}: {error}") from error
+    if cfg.get("default_scope") not in SCOPES:
+        raise ConfigError(
+            f"config {args.config}: default_scope={cfg.get('default_scope')!r}, "
+            f"expected one of {', '.join(SCOPES)}"
+        )
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = os.path.join(".", "work_dirs", Path(args.config).stem)
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return cfg
+
+
+def merge_options(cfg: Config, options: dict | None) -> None:
+    """Merge `--cfg-options`.
+
+    Raises:
+        ConfigError: If an index is past its list, or a value replaces a dict.
+    """
+    try:
+        cfg.merge_from_dict(options or {})
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"--cfg-options: {error.args[0]}") from error
+
+
+def use_amp(cfg: Config) -> None:
+    """Train in mixed precision."""
+    if cfg.get("optim_wrapper") is None:
+        raise ConfigError("--amp: the config has no optim_wrapper")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+def adapt_to_device(cfg: Config) -> None:
+    """Replace mixed precision for GPUs by its CPU counterpart on a CPU."""
+    wrapper = cfg.get("optim_wrapper") or {}
+    if get_device() == "cpu" and wrapper.get("type") == "AmpOptimWrapper":
+        wrapper.type = "CPUAmpOptimWrapper"
+        for gpu_only in ("loss_scale", "dtype", "use_fsdp"):
+            wrapper.pop(gpu_only, None)
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the batch size.
+
+    Raises:
+        ConfigError: If the config does not say for which batch size its rate is.
+    """
+    scale = cfg.get("auto_scale_lr") or {}
+    if scale.get("base_batch_size") is None:
+        raise ConfigError(
+            "--auto-scale-lr: the config has no auto_scale_lr.base_batch_size, the "
+            "batch size that its learning rate is for"
+        )
+    scale.enable = True
+
+
+def set_dataloader_defaults(cfg: Config) -> None:
+    """Fill in what MMPretrain's configs leave to its tools.
+
+    Of a loader without worker processes `persistent_workers` is switched off, in a
+    config of either framework: PyTorch rejects the combination.
+    """
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        loader = cfg.get(name)
+        if loader is None:
+            continue
+        if cfg.default_scope == "mmpretrain":
+            loader.setdefault("pin_memory", torch.cuda.is_available())
+            loader.setdefault("persistent_workers", True)
+            loader.setdefault("collate_fn", {"type": "default_collate"})
+        if not loader.get("num_workers"):
+            loader.pop("persistent_workers", None)
+
+
+def setup_distributed(cfg: Config) -> None:
+    """Join the process group where MMEngine cannot: on machines without a GPU.
+
+    MMEngine joins it while it builds the runner, and needs a GPU to do so. Here the
+    group is made beforehand, over gloo, and MMEngine then uses it.
+
+    Raises:
+        ConfigError: If the launcher's environment is missing, or needs GPUs.
+    """
+    if cfg.launcher == "none":
+        return
+    if cfg.launcher == "pytorch" and "RANK" not in os.environ:
+        raise ConfigError(
+            "--launcher pytorch: RANK is not set; start the tool with "
+            "tools/dist_train.sh, tools/dist_test.sh or torchrun"
+        )
+    if get_device() != "cpu":
+        return
+    if cfg.launcher != "pytorch":
+        raise ConfigError(
+            f"--launcher {cfg.launcher}: there is no GPU here, and without one only "
+            "--launcher pytorch works"
+        )
+    timeout = cfg.get("env_cfg", {}).get("dist_cfg", {}).get("timeout")
+    torch.distributed.init_process_group(
+        "gloo", timeout=None if timeout is None else timedelta(seconds=timeout)
+    )
+    wrapper = {
+        "type": "MMDistributedDataParallel",
+        "device_ids": None,
+        "broadcast_buffers": False,
+        "find_unused_parameters": cfg.get("find_unused_parameters", False),
+    }
+    cfg.model_wrapper_cfg = {**wrapper, **(cfg.get("model_wrapper_cfg") or {})}
+
+
+def leave_distributed() -> None:
+    """Destroy the process group, if there is one.
+
+    Call it where nothing refers to the runner any more: a wrapped model keeps the
+    group's threads alive, and such a thread can abort the process as Python exits.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # the runner and its hooks refer to each other
+        torch.distributed.destroy_process_group()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner, of the config's `runner_type` if it has one."""
+    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+
+
+def datasets_of(dataset: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Yield each data set's config under `dataset`, and its key, through wrappers."""
+    if not isinstance(dataset, dict):
+        return
+    if "dataset" in dataset:
+        yield from datasets_of(dataset["dataset"], f"{key}.dataset")
+    elif "datasets" in dataset:
+        for i, inner in enumerate(dataset["datasets"]):
+            yield from datasets_of(inner, f"{key}.datasets.{i}")
+    else:
+        yield key, dataset
+
+
+def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> None:
+    """Check that the local files and folders which the data sets name are there.
+
+    Data sets that need no files (embedded or downloaded ones) and remote paths pass.
+
+    Args:
+        cfg: The whole config.
+        which: The loaders to check, of `train`, `val` and `test`.
+
+    Raises:
+        ConfigError: If a path does not exist, naming its key in the config.
+    """
+    for name in which:
+        loader = cfg.get(f"{name}_dataloader") or {}
+        outer = loader.get("dataset")
+        for key, dataset in datasets_of(outer, f"{name}_dataloader.dataset"):
+            _check_dataset(key, dataset)
+        evaluator = cfg.get(f"{name}_evaluator")
+        listed = isinstance(evaluator, list | tuple)
+        for i, metric in enumerate(evaluator if listed else [evaluator]):
+            if isinstance(metric, dict) and not _is_remote(metric):
+                key = f"{name}_evaluator.{i}" if listed else f"{name}_evaluator"
+                ann_file = metric.get("ann_file")
+                _check(f"{key}.ann_file", ann_file, f"{key}.ann_file=FILE")
+
+
+def check_checkpoint_path(path: str | None) -> None:
+    """Check that a checkpoint is there, if its path is local.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if path and _is_missing(path):
+        raise ConfigError(f"checkpoint {path}: there is no such file")
+
+
+def _check_dataset(key: str, dataset: ConfigDict) -> None:
+    if _is_remote(dataset):
+        return
+    root = dataset.get("data_root") or ""
+    ann_file = dataset.get("ann_file")
+    if not isinstance(root, str) or not isinstance(ann_file, str | None):
+        return
+    if ann_file:
+        advice = f"{key}.data_root=FOLDER"
+        if os.path.isabs(ann_file):
+            advice = f"{key}.ann_file=FILE"
+        _check(f"{key}.ann_file", os.path.join(root, ann_file), advice)
+    kind = dataset.get("type")
+    kind = kind.rsplit(".", 1)[-1] if isinstance(kind, str) else None
+    if not ann_file and kind not in FOLDER_DATASETS:
+        return
+    if any(_is_remote(step) for step in dataset.get("pipeline") or []):
+        return
+    prefix = dataset.get("data_prefix") or ""
+    named = isinstance(prefix, dict)
+    for name, folder in prefix.items() if named else [(None, prefix)]:
+        if not isinstance(folder, str) or (ann_file and not folder):
+            continue
+        prefix_key = f"{key}.data_prefix.{name}" if named else f"{key}.data_prefix"
+        if not folder:
+            prefix_key = f"{key}.data_root"
+        advice = f"{key}.data_root" if root else prefix_key
+        _check(prefix_key, os.path.join(root, folder), f"{advice}=FOLDER")
+
+
+def _check(key: str, path: Any, advice: str) -> None:
+    if isinstance(path, str) and path and _is_missing(path):
+        raise ConfigError(
+            f"{key}: {path!r} does not exist; say where the data is with "
+            f"--cfg-options {advice}"
+        )
+
+
+def _is_missing(path: str) -> bool:
+    if re.match(r"[\w+.-]{2,}:", path):  # a scheme; one letter would be a drive
+        return False
+    return not (os.path.exists(path) or os.path.exists(os.path.expanduser(path)))
+
+
+def _is_remote(cfg: Any) -> bool:
+    """Whether a data set or transform reads from a storage other than the disk."""
+    if not isinstance(cfg, dict):
+        return False
+    backend = cfg.get("backend_args") or cfg.get("file_client_args") or {}
+    return backend.get("backend", "local") not in ("local", "disk")

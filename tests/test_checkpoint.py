@@ -1,0 +1,275 @@
+"""Checkpoints are data: ours and MMEngine's load, code in them does not run."""
+
+import argparse
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch.utils.data import DataLoader
+
+from attnpool_mm.checkpoint import load_checkpoint_file, use_safe_loading
+from attnpool_mm.errors import ConfigError
+
+SCHEMES = mmengine_checkpoint.CheckpointLoader
+
+
+class Call:
+    """Pickles as a call of `function(*args)`."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+class TinyModel(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, mode="tensor"):
+        return {"loss": self.layer(inputs).square().mean()}
+
+
+def make_runner(work_dir, **settings):
+    return Runner(
+        TinyModel(),
+        str(work_dir),
+        train_dataloader=DataLoader([{"inputs": torch.ones(2)}] * 4, batch_size=2),
+        train_cfg={"by_epoch": True, "max_epochs": 2},
+        optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}},
+        param_scheduler={"type": "StepLR", "step_size": 1, "gamma": 0.5},
+        default_scope="mmengine",
+        experiment_name=f"run{id(work_dir)}-{len(settings)}",
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A runner that has trained, and the folder with its checkpoints."""
+    folder = tmp_path_factory.mktemp("trained")
+    runner = make_runner(folder)
+    runner.train()
+    return runner, folder
+
+
+@pytest.fixture
+def safe_loading(monkeypatch):
+    """`use_safe_loading`, undone after the test."""
+    monkeypatch.setattr(SCHEMES, "_schemes", dict(SCHEMES._schemes))
+    for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        monkeypatch.setenv(name, "0")
+    before = torch.serialization.get_safe_globals()
+    yield use_safe_loading
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+def trap(folder, **save_options):
+    """A checkpoint that creates the file `ran` when it is loaded unsafely."""
+    ran = folder / "ran"
+    checkpoint = {"state_dict": {}, "x": Call(os.system, f"touch {ran}")}
+    torch.save(checkpoint, folder / "evil.pth", **save_options)
+    return folder / "evil.pth", ran
+
+
+def test_the_trap_works(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    path, ran = trap(tmp_path)
+    load_checkpoint_file(path, trust=True)
+    assert ran.exists()
+
+
+@pytest.mark.parametrize(
+    "save_options",
+    [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}],
+    ids=["zip", "legacy", "protocol4"],
+)
+def test_code_is_refused(tmp_path, save_options):
+    path, ran = trap(tmp_path, **save_options)
+    with pytest.raises(ConfigError, match="refused") as caught:
+        load_checkpoint_file(path)
+    message = str(caught.value)
+    assert str(path) in message and "--trust-checkpoint" in message
+    if "pickle_protocol" not in save_options:
+        assert f"{os.system.__module__}.system" in message
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_plain_pickle_runs_nothing(tmp_path, protocol):
+    ran = tmp_path / "ran"
+    data = pickle.dumps({"x": Call(os.system, f"touch {ran}")}, protocol)
+    (tmp_path / "a.pkl").write_bytes(data)
+    with pytest.raises(ValueError, match="a.pkl"):
+        load_checkpoint_file(tmp_path / "a.pkl")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (argparse.Namespace(lr=1), "argparse.Namespace"),
+        (torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"),
+        (Call(getattr, HistoryBuffer, "__init__"), "getattr"),
+        (Call(getattr, torch.Tensor, "min"), "getattr|torch.*Tensor"),
+    ],
+)
+def test_other_types_are_refused_by_name(tmp_path, value, name):
+    torch.save({"x": value}, tmp_path / "a.pth")
+    with pytest.raises(ConfigError, match=f"a.pth: refused: it names .*{name}"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+def test_forged_object_array_is_refused(tmp_path):
+    """A dtype's pickled state could declare pointers to be plain bytes."""
+    forged = Call(np.dtype, "O", False, True)
+    forged.call = (*forged.call, (3, "|", None, None, None, 8, 8, 0))
+    torch.save({"x": forged}, tmp_path / "a.pth")
+    with pytest.raises(ConfigError, match="refused"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\x80\x02}q\x00.", None])
+def test_what_is_no_checkpoint(tmp_path, trained, content):
+    if content is None:
+        whole = (trained[1] / "epoch_2.pth").read_bytes()
+        content = whole[: len(whole) // 2]
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(ValueError, match="a.pth: not a PyTorch checkpoint"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent.pth"):
+        load_checkpoint_file(tmp_path / "absent.pth")
+
+
+def test_a_checkpoint_is_a_dict(tmp_path):
+    torch.save([torch.ones(1)], tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="expected a dict, got list"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(6.0).reshape(2, 3),
+        np.arange(3, dtype=np.int32),
+        np.array([True, False]),
+        np.float32(1.5),
+        np.int64(7),
+    ],
+)
+def test_numpy_numbers_load(tmp_path, value):
+    torch.save({"x": value}, tmp_path / "a.pth")
+    loaded = load_checkpoint_file(tmp_path / "a.pth")["x"]
+    assert type(loaded) is type(value) and loaded.dtype == value.dtype
+    np.testing.assert_array_equal(loaded, value)
+
+
+def test_names_of_both_numpy_versions_load(tmp_path):
+    """Files of NumPy 1 name `numpy.core`, files of NumPy 2 `numpy._core`."""
+    value = np.arange(4.0)
+    for module in ("core", "_core"):
+        data = pickle.dumps({"x": value, "size": torch.Size([1])}, 2)
+        for here in (b"numpy._core.", b"numpy.core."):
+            data = data.replace(here, f"numpy.{module}.".encode())
+        assert f"cnumpy.{module}.multiarray\n".encode() in data
+        torch.save({}, tmp_path / "a.pth")
+        reader = torch._C.PyTorchFileReader(str(tmp_path / "a.pth"))
+        writer = torch._C.PyTorchFileWriter(str(tmp_path / "b.pth"))
+        for record in reader.get_all_records():
+            if record == "data.pkl":
+                writer.write_record(record, data, len(data))
+            elif record not in ("version", ".data/serialization_id"):
+                content = reader.get_record(record)
+                writer.write_record(record, content, len(content))
+        writer.write_end_of_file()
+        loaded = load_checkpoint_file(tmp_path / "b.pth")["x"]
+        np.testing.assert_array_equal(loaded, value)
+
+
+def test_checkpoint_of_a_runner_loads(trained):
+    runner, folder = trained
+    checkpoint = load_checkpoint_file(folder / "epoch_2.pth")
+    assert checkpoint["meta"]["epoch"] == 2
+    for name, value in runner.model.state_dict().items():
+        torch.testing.assert_close(checkpoint["state_dict"][name], value)
+    loss = checkpoint["message_hub"]["log_scalars"]["train/loss"]
+    expected = runner.message_hub.get_scalar("train/loss")
+    np.testing.assert_array_equal(loss.data[0], expected.data[0])
+    assert loss.statistics("mean", 2) == pytest.approx(expected.mean(2))
+    state = checkpoint["optimizer"]["state"]
+    assert all("momentum_buffer" in entry for entry in state.values()) and state
+
+
+def test_loading_leaves_the_allow_list_alone(trained):
+    before = set(torch.serialization.get_safe_globals())
+    load_checkpoint_file(trained[1] / "epoch_2.pth")
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_mmengine_resumes_safely(tmp_path, trained, safe_loading):
+    safe_loading()
+    runner = make_runner(tmp_path)
+    runner.resume(str(trained[1] / "epoch_1.pth"))
+    assert runner.epoch == 1
+    runner.train()
+    for name, value in trained[0].model.state_dict().items():
+        torch.testing.assert_close(runner.model.state_dict()[name], value)
+
+
+def test_mmengine_refuses_code(tmp_path, safe_loading):
+    safe_loading()
+    path, ran = trap(tmp_path)
+    runner = make_runner(tmp_path / "work")
+    with pytest.raises(ConfigError, match="evil.pth: refused"):
+        runner.load_checkpoint(str(path))
+    assert not ran.exists()
+
+
+def test_resume_does_not_evaluate_the_config(tmp_path, trained, safe_loading):
+    ran = tmp_path / "ran"
+    checkpoint = load_checkpoint_file(trained[1] / "epoch_1.pth")
+    checkpoint["meta"]["config"] = f"import os\nos.system('touch {ran}')\n"
+    torch.save(checkpoint, tmp_path / "a.pth")
+    safe_loading()
+    runner = make_runner(tmp_path / "work")
+    runner.resume(str(tmp_path / "a.pth"))
+    assert runner.epoch == 1 and not ran.exists()
+
+
+def test_other_loads_in_the_process_are_held_to_data(tmp_path, safe_loading):
+    path, ran = trap(tmp_path)
+    safe_loading()
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=False)
+    assert not ran.exists()
+
+
+def test_downloads_are_held_to_data(tmp_path, monkeypatch, safe_loading):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    path, ran = trap(folder)  # as if downloaded before: no network in the tests
+    safe_loading()
+    with pytest.raises(ConfigError, match="evil.pth: refused"):
+        SCHEMES.load_checkpoint("https://host.invalid/a/evil.pth?download=1")
+    assert not ran.exists()
+
+
+def test_trust_undoes_the_restriction(tmp_path, safe_loading):
+    path, ran = trap(tmp_path)
+    safe_loading()
+    safe_loading(trust=True)
+    SCHEMES.load_checkpoint(str(path))
+    assert ran.exists()

@@ -1,0 +1,285 @@
+"""What the tools share: config, data paths, process group, devices."""
+
+import argparse
+import os
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+
+from attnpool_mm.engine import launch
+from attnpool_mm.errors import ConfigError
+
+
+def make_args(config, **options):
+    defaults = {"work_dir": None, "launcher": "none", "local_rank": 0}
+    return argparse.Namespace(config=str(config), **{**defaults, **options})
+
+
+@pytest.fixture
+def config_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    path = tmp_path / "tiny.py"
+    path.write_text("default_scope = 'mmpretrain'\nmodel = dict(depth=18)\n")
+    return path
+
+
+def data_config(dataset, **keys):
+    return Config({"val_dataloader": {"dataset": dataset}, **keys})
+
+
+def check_val(dataset, **keys):
+    launch.check_data_paths(data_config(dataset, **keys), ("val",))
+
+
+def error_of(dataset, **keys):
+    with pytest.raises(ConfigError) as caught:
+        check_val(dataset, **keys)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class TestConfig:
+    def test_work_dir_of_command_line_then_file_then_name(self, config_file):
+        assert launch.load_config(make_args(config_file)).work_dir == os.path.join(
+            ".", "work_dirs", "tiny"
+        )
+        config_file.write_text(config_file.read_text() + "work_dir = 'mine'\n")
+        assert launch.load_config(make_args(config_file)).work_dir == "mine"
+        args = make_args(config_file, work_dir="here")
+        assert launch.load_config(args).work_dir == "here"
+
+    @pytest.mark.parametrize("name", ["absent.py", "tiny.txt"])
+    def test_unreadable_file(self, tmp_path, name):
+        (tmp_path / "tiny.txt").write_text("")
+        with pytest.raises(ConfigError, match=name):
+            launch.load_config(make_args(tmp_path / name))
+
+    @pytest.mark.parametrize("line", ["", "default_scope = 'mmseg'"])
+    def test_scope_must_be_known(self, tmp_path, line):
+        (tmp_path / "a.py").write_text(line)
+        with pytest.raises(ConfigError, match="default_scope.*mmpretrain, mmdet"):
+            launch.load_config(make_args(tmp_path / "a.py"))
+
+    def test_options(self):
+        cfg = Config({"model": {"depth": 18, "heads": [{"k": 1}]}})
+        launch.merge_options(cfg, None)
+        launch.merge_options(cfg, {"model.depth": 34, "model.heads.0.k": 2})
+        assert cfg.model.to_dict() == {"depth": 34, "heads": [{"k": 2}]}
+        with pytest.raises(ConfigError, match="--cfg-options"):
+            launch.merge_options(cfg, {"model.heads.3.k": 2})
+
+    def test_auto_scale_lr(self):
+        cfg = Config({"auto_scale_lr": {"base_batch_size": 64}})
+        launch.enable_auto_scale_lr(cfg)
+        assert cfg.auto_scale_lr.enable is True
+        for cfg in (Config({}), Config({"auto_scale_lr": {"enable": False}})):
+            with pytest.raises(ConfigError, match="auto_scale_lr.base_batch_size"):
+                launch.enable_auto_scale_lr(cfg)
+
+
+class TestDataloaderDefaults:
+    def defaults(self, scope, **loader):
+        cfg = Config({"default_scope": scope, "train_dataloader": loader})
+        launch.set_dataloader_defaults(cfg)
+        return cfg.train_dataloader
+
+    def test_classification(self):
+        loader = self.defaults("mmpretrain", num_workers=2)
+        assert loader.persistent_workers is True
+        assert loader.pin_memory is torch.cuda.is_available()
+        assert loader.collate_fn.type == "default_collate"
+
+    def test_what_the_config_says_stays(self):
+        given = {"num_workers": 1, "persistent_workers": False, "pin_memory": True}
+        loader = self.defaults("mmpretrain", **given, collate_fn={"type": "mine"})
+        assert {key: loader[key] for key in given} == given
+        assert loader.collate_fn.type == "mine"
+
+    def test_detection_is_left_alone(self):
+        assert self.defaults("mmdet", num_workers=2) == {"num_workers": 2}
+
+    @pytest.mark.parametrize("scope", launch.SCOPES)
+    def test_no_persistent_workers_without_workers(self, scope):
+        loader = self.defaults(scope, num_workers=0, persistent_workers=True)
+        # PyTorch's own loader is the judge
+        workers = {k: loader[k] for k in loader if "workers" in k}
+        torch.utils.data.DataLoader([1, 2], **workers)
+
+
+class TestDataPaths:
+    def test_missing_annotation_file(self, tmp_path):
+        dataset = {"type": "CocoDataset", "data_root": str(tmp_path)}
+        message = error_of({**dataset, "ann_file": "annotations/a.json"})
+        assert message.startswith("val_dataloader.dataset.ann_file: ")
+        assert str(tmp_path / "annotations" / "a.json") in message
+        assert "--cfg-options val_dataloader.dataset.data_root=" in message
+
+    def test_missing_image_folder(self, tmp_path):
+        (tmp_path / "a.json").write_text("{}")
+        dataset = {"data_root": str(tmp_path), "ann_file": "a.json"}
+        message = error_of({**dataset, "data_prefix": {"img": "val2017/"}})
+        assert message.startswith("val_dataloader.dataset.data_prefix.img: ")
+        assert str(tmp_path / "val2017") in message
+        (tmp_path / "val2017").mkdir()
+        check_val({**dataset, "data_prefix": {"img": "val2017/"}})
+
+    @pytest.mark.parametrize("kind", ["CustomDataset", "mmpretrain.ImageNet"])
+    def test_missing_folder_of_classes(self, tmp_path, kind):
+        dataset = {"type": kind, "data_root": str(tmp_path)}
+        assert str(tmp_path / "val") in error_of({**dataset, "data_prefix": "val"})
+        check_val(dataset)
+        message = error_of({"type": kind, "data_root": str(tmp_path / "no")})
+        assert message.startswith("val_dataloader.dataset.data_root: ")
+
+    def test_the_advice_helps(self, tmp_path):
+        """Doing what the message says makes the check pass."""
+        (tmp_path / "a.json").write_text("{}")
+        for dataset in (
+            {"type": "CocoDataset", "data_root": "nowhere", "ann_file": "a.json"},
+            {"type": "CustomDataset", "data_root": "nowhere"},
+            {"type": "CustomDataset", "data_prefix": "nowhere"},
+            {"dataset": {"datasets": [{"ann_file": "a.json"}]}},
+        ):
+            cfg = data_config(dataset)
+            advice = error_of(dataset).split("--cfg-options ")[1].split("=")[0]
+            cfg.merge_from_dict({advice: str(tmp_path)})
+            launch.check_data_paths(cfg, ("val",))
+
+    def test_wrapped_datasets(self):
+        inner = {"type": "CocoDataset", "ann_file": "absent.json"}
+        message = error_of({"type": "RepeatDataset", "dataset": inner})
+        assert message.startswith("val_dataloader.dataset.dataset.ann_file: ")
+        message = error_of({"datasets": [{"type": "CIFAR10"}, {"dataset": inner}]})
+        assert message.startswith("val_dataloader.dataset.datasets.1.dataset.ann_file")
+
+    def test_evaluators(self, tmp_path):
+        digits = {"type": "attnpool_mm.Digits", "split": "test"}
+        metric = {"type": "CocoMetric", "ann_file": "absent.json"}
+        message = error_of(digits, val_evaluator=metric)
+        assert message.startswith("val_evaluator.ann_file: 'absent.json'")
+        message = error_of(digits, val_evaluator=[{"type": "Accuracy"}, metric])
+        assert message.startswith("val_evaluator.1.ann_file: ")
+
+    def test_only_the_named_loaders_are_checked(self):
+        cfg = data_config({"ann_file": "absent.json"})
+        launch.check_data_paths(cfg, ("train", "test"))
+        cfg.val_dataloader = None  # as --no-validate leaves it
+        launch.check_data_paths(cfg)
+
+    @pytest.mark.parametrize(
+        "dataset",
+        [
+            {"type": "attnpool_mm.Digits", "split": "test"},
+            {"type": "CIFAR10", "data_prefix": "data/cifar10", "split": "test"},
+            {"type": "CIFAR10", "data_root": "data/cifar10"},
+            {"type": "CocoDataset", "ann_file": "https://host/a.json"},
+            {"type": "CocoDataset", "data_root": "s3://data/", "ann_file": "a.json"},
+            {"type": "CustomDataset", "data_prefix": "openmmlab:s3://data"},
+            {"ann_file": "a.json", "backend_args": {"backend": "petrel"}},
+            {
+                "type": "CustomDataset",
+                "data_prefix": "train",
+                "pipeline": [{"backend_args": {"backend": "petrel"}}],
+            },
+            {"type": "CocoDataset", "ann_file": ["a.json", "b.json"]},
+            {"type": "Other", "data_root": "absent", "ann_file": ""},
+        ],
+    )
+    def test_no_false_alarm(self, dataset):
+        check_val(dataset)
+
+    def test_home_folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / "data").mkdir()
+        check_val({"type": "CustomDataset", "data_root": "~/data"})
+
+    def test_checkpoint_path(self, tmp_path):
+        for path in (None, str(tmp_path), "https://host/a.pth", "torchvision://a"):
+            launch.check_checkpoint_path(path)
+        with pytest.raises(ConfigError, match="checkpoint absent.pth"):
+            launch.check_checkpoint_path("absent.pth")
+
+
+class TestDistributed:
+    def test_launcher_needs_its_environment(self, monkeypatch):
+        monkeypatch.delenv("RANK", raising=False)
+        launch.setup_distributed(Config({"launcher": "none"}))
+        with pytest.raises(ConfigError, match="RANK.*dist_train.sh"):
+            launch.setup_distributed(Config({"launcher": "pytorch"}))
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU MMEngine does it")
+    def test_process_group_on_the_cpu(self, monkeypatch, tmp_path):
+        environment = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        for name, value in {**environment, "MASTER_PORT": "0"}.items():
+            monkeypatch.setenv(name, value)
+        cfg = Config({"launcher": "pytorch", "find_unused_parameters": True})
+        cfg.model_wrapper_cfg = {"broadcast_buffers": True}
+        launch.setup_distributed(cfg)
+        try:
+            assert torch.distributed.get_backend() == "gloo"
+        finally:
+            launch.leave_distributed()
+        assert not torch.distributed.is_initialized()
+        assert cfg.model_wrapper_cfg.to_dict() == {
+            "type": "MMDistributedDataParallel",
+            "device_ids": None,
+            "broadcast_buffers": True,
+            "find_unused_parameters": True,
+        }
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without GPU")
+    def test_other_launchers_need_gpus(self):
+        with pytest.raises(ConfigError, match="--launcher slurm.*no GPU"):
+            launch.setup_distributed(Config({"launcher": "slurm"}))
+
+
+class TestMixedPrecision:
+    def config(self):
+        optimizer = {"type": "SGD", "lr": 0.1}
+        return Config({"optim_wrapper": {"optimizer": optimizer}})
+
+    def test_needs_an_optimizer(self):
+        with pytest.raises(ConfigError, match="optim_wrapper"):
+            launch.use_amp(Config({}))
+
+    def test_given_loss_scale_stays(self):
+        cfg = self.config()
+        cfg.optim_wrapper.loss_scale = 512.0
+        launch.use_amp(cfg)
+        assert cfg.optim_wrapper.loss_scale == 512.0
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without GPU")
+    def test_a_step_on_the_cpu_computes_in_bfloat16(self):
+        cfg = self.config()
+        launch.use_amp(cfg)
+        cfg.optim_wrapper.dtype = "float16"
+        launch.adapt_to_device(cfg)
+        model = torch.nn.Linear(4, 2)
+        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        before = model.weight.detach().clone()
+        with wrapper.optim_context(model):
+            output = model(torch.randn(3, 4))
+        assert output.dtype == torch.bfloat16
+        wrapper.update_params(output.float().square().mean())
+        assert model.weight.dtype == torch.float32
+        assert not torch.equal(model.weight, before)
+
+    def test_other_wrappers_are_left_alone(self):
+        cfg = self.config()
+        expected = cfg.to_dict()
+        launch.adapt_to_device(cfg)
+        assert cfg.to_dict() == expected
+
+
+def test_errors_of_the_user_are_one_line(capsys):
+    with pytest.raises(SystemExit) as caught, launch.one_line_errors():
+        raise ConfigError("depth=7:\n  expected 18 or 34")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: depth=7: expected 18 or 34\n"
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(FileNotFoundError), launch.one_line_errors():
+        raise FileNotFoundError("an image")

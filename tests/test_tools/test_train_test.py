@@ -1,0 +1,368 @@
+"""The real scripts, on a small classifier and a small detector."""
+
+import importlib.util
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+
+from attnpool_mm.checkpoint import load_checkpoint_file
+
+TOOLS = Path(__file__).parents[2] / "tools"
+CLASSIFIER = """
+default_scope = 'mmpretrain'
+data_root = '{root}'
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+train_dataloader = dict(
+    batch_size=8, num_workers=0,
+    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='train',
+                 pipeline=pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=True))
+val_dataloader = dict(
+    batch_size=4, num_workers=0,
+    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='val',
+                 pipeline=pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy')
+test_evaluator = val_evaluator
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ResNet_CIFAR', depth=18, base_channels=4, stem_channels=4),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=32))
+data_preprocessor = dict(num_classes=2, mean=[110] * 3, std=[50] * 3)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9))
+param_scheduler = dict(type='MultiStepLR', milestones=[10])
+train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+default_hooks = dict(
+    logger=dict(type='LoggerHook', interval=1),
+    visualization=dict(type='VisualizationHook'))
+visualizer = dict(
+    type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+randomness = dict(seed=0)
+"""
+DETECTOR = """
+_base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py',
+          'mmdet::_base_/default_runtime.py']
+train_pipeline = [
+    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(64, 64)), dict(type='PackDetInputs')]
+test_pipeline = train_pipeline[:-1] + [
+    dict(type='PackDetInputs', meta_keys=(
+        'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+dataset = dict(type='CocoDataset', data_root='{root}', ann_file='boxes.json',
+               data_prefix=dict(img='val/blue'), metainfo=dict(classes=('patch',)))
+train_dataloader = dict(
+    batch_size=2, num_workers=0, dataset=dict(pipeline=train_pipeline, **dataset),
+    sampler=dict(type='DefaultSampler', shuffle=True))
+val_dataloader = dict(
+    batch_size=1, num_workers=0, persistent_workers=True,
+    dataset=dict(pipeline=test_pipeline, test_mode=True, **dataset),
+    sampler=dict(type='DefaultSampler', shuffle=False))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='CocoMetric', ann_file='{root}/boxes.json', metric='bbox')
+test_evaluator = val_evaluator
+model = dict(
+    backbone=dict(depth=18, base_channels=4, init_cfg=None),
+    neck=dict(in_channels=[4, 8, 16, 32], out_channels=8),
+    bbox_head=dict(num_classes=1, in_channels=8, feat_channels=8, stacked_convs=1),
+    test_cfg=dict(score_thr=0.0))
+default_hooks = dict(logger=dict(interval=1))
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+"""
+
+
+def run(script, *args, cwd):
+    """Run a script of `tools/` from `cwd`, without the package on the path."""
+    command = ["bash"] if script.endswith(".sh") else [sys.executable]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        [*command, str(TOOLS / script), *map(str, args)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def succeed(script, *args, cwd):
+    done = run(script, *args, cwd=cwd)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done
+
+
+def logged(work_dir, key):
+    """All values of `key` in the run's log, in order."""
+    (log,) = Path(work_dir).glob("*/vis_data/scalars.json")
+    lines = map(json.loads, log.read_text().splitlines())
+    return [line[key] for line in lines if key in line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures in two colours, a fifth of the test pictures in the wrong folder."""
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 16), ("val", 10)):
+        for label, name in enumerate(("blue", "red")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                picture = generator.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+                wrong = split == "val" and i < 2
+                picture[..., 2 * (label != wrong)] += 100
+                cv2.imwrite(str(root / split / name / f"{name}{i}.png"), picture)
+    (root / "tiny.py").write_text(CLASSIFIER.format(root=root))
+    (root / "detector.py").write_text(DETECTOR.format(root=root))
+    names = [f"blue{i}.png" for i in range(4)]
+    size = {"height": 16, "width": 16}
+    box = {"bbox": [2, 3, 8, 9], "area": 72, "iscrowd": 0, "category_id": 1}
+    boxes = {
+        "images": [{"id": i, "file_name": n, **size} for i, n in enumerate(names)],
+        "annotations": [{"id": i, "image_id": i, **box} for i in range(4)],
+        "categories": [{"id": 1, "name": "patch"}],
+    }
+    (root / "boxes.json").write_text(json.dumps(boxes))
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """The work folder of two of the three epochs of the config."""
+    work_dir = folder / "trained"
+    succeed(
+        "train.py",
+        "tiny.py",
+        *("--work-dir", work_dir),
+        *("--cfg-options", "train_cfg.max_epochs=2"),
+        cwd=folder,
+    )
+    return work_dir
+
+
+@pytest.fixture(scope="module")
+def model(folder, trained):
+    """The trained model, put together without the tools."""
+    cfg = Config.fromfile(folder / "tiny.py")
+    init_default_scope("mmpretrain")
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    model = MODELS.build(cfg.model).eval()
+    weights = load_checkpoint_file(trained / "epoch_2.pth")["state_dict"]
+    model.load_state_dict(weights)
+    return model
+
+
+def scores_of(model, folder, flips):
+    """Class scores of the test pictures in order, averaged over mirror images."""
+    scores = []
+    for path in sorted(folder.glob("val/*/*.png")):
+        picture = torch.from_numpy(cv2.imread(str(path))).permute(2, 0, 1).float()
+        batch = torch.stack([picture.flip(-1) if flip else picture for flip in flips])
+        with torch.no_grad():
+            logits = model((batch - 110) / 50)
+        scores.append(logits.softmax(dim=1).mean(dim=0))
+    return torch.stack(scores)
+
+
+def accuracy_of(scores):
+    return 100 * (scores.argmax(1) == torch.arange(20) // 10).float().mean().item()
+
+
+def test_training_learns_and_leaves_its_files(folder, trained):
+    assert {"epoch_1.pth", "epoch_2.pth"} <= {f.name for f in trained.iterdir()}
+    losses = logged(trained, "loss")
+    assert len(losses) == 8  # --cfg-options: 2 epochs of 32 / 8 steps
+    assert np.mean(losses[-2:]) < 0.8 * np.mean(losses[:2])
+
+
+def test_metrics_are_those_of_training_and_of_the_model(folder, trained, model):
+    done = succeed(
+        "test.py",
+        *("tiny.py", trained / "epoch_2.pth"),
+        *("--out", "metrics.json"),
+        *("--show-dir", "pictures", "--interval", "5"),
+        cwd=folder,
+    )
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics == {"accuracy/top1": logged(trained, "accuracy/top1")[-1]}
+    expected = accuracy_of(scores_of(model, folder, [False]))
+    assert metrics["accuracy/top1"] == pytest.approx(expected)
+    assert 50 < expected < 100
+    pictures = sorted((folder / "pictures").iterdir())
+    assert len(pictures) == 20 // 5, done.stderr
+    assert all(cv2.imread(str(picture)) is not None for picture in pictures)
+    assert (folder / "work_dirs" / "tiny").is_dir()  # the default work folder
+
+
+def test_predictions_with_test_time_augmentation(folder, trained, model):
+    succeed(
+        "test.py",
+        *("tiny.py", trained / "epoch_2.pth"),
+        *("--tta", "--out", "predictions.pkl", "--work-dir", "tta"),
+        *("--cfg-options", "model.head.topk=1,"),
+        cwd=folder,
+    )
+    with open(folder / "predictions.pkl", "rb") as file:
+        predictions = pickle.load(file)
+    scores = torch.stack([prediction["pred_score"] for prediction in predictions])
+    expected = scores_of(model, folder, [True, False])
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    without = scores_of(model, folder, [False])
+    assert not torch.allclose(expected, without, rtol=1e-4, atol=1e-5)
+
+
+def test_resume_goes_on_with_mixed_precision(folder, trained):
+    work_dir = folder / "resumed"
+    work_dir.mkdir()
+    (work_dir / "epoch_2.pth").write_bytes((trained / "epoch_2.pth").read_bytes())
+    (work_dir / "last_checkpoint").write_text(str(work_dir / "epoch_2.pth"))
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    succeed(
+        "train.py",
+        folder / "tiny.py",
+        *("--work-dir", work_dir, "--resume", "--amp", "--no-validate"),
+        cwd=elsewhere,
+    )
+    assert logged(work_dir, "step") == [9, 10, 11, 12]  # after 2 epochs of 4
+    assert set(logged(work_dir, "epoch")) == {3}
+    assert not logged(work_dir, "accuracy/top1")
+    assert max(logged(work_dir, "loss")) < logged(trained, "loss")[0]
+    assert load_checkpoint_file(work_dir / "epoch_3.pth")["meta"]["epoch"] == 3
+
+
+def test_two_processes_train(folder):
+    work_dir = folder / "two"
+    succeed(
+        "dist_train.sh",
+        *("tiny.py", 2, "--work-dir", work_dir, "--cfg-options"),
+        *("train_cfg.max_epochs=1", "randomness.seed=1"),
+        cwd=folder,
+    )
+    assert len(logged(work_dir, "loss")) == 2  # 32 pictures in 2 steps of 2 x 8
+    assert load_checkpoint_file(work_dir / "epoch_1.pth")["meta"]["iter"] == 2
+    assert len(logged(work_dir, "accuracy/top1")) == 1
+
+
+def test_two_processes_test_as_one(folder, trained):
+    succeed(
+        "dist_test.sh",
+        *("tiny.py", trained / "epoch_2.pth", 2, "--out", "two processes.json"),
+        cwd=folder,
+    )
+    metrics = json.loads((folder / "two processes.json").read_text())
+    assert metrics["accuracy/top1"] == logged(trained, "accuracy/top1")[-1]
+
+
+def test_a_detector_trains_and_tests(folder):
+    work_dir = folder / "detector"
+    succeed("train.py", "detector.py", "--work-dir", work_dir, cwd=folder)
+    assert len(logged(work_dir, "loss_bbox")) == 2  # 4 pictures in batches of 2
+    assert len(logged(work_dir, "coco/bbox_mAP")) == 1
+    succeed(
+        "test.py",
+        *("detector.py", work_dir / "epoch_1.pth", "--work-dir", folder / "detected"),
+        *("--tta", "--out", "boxes.pkl", "--show-dir", "boxes"),
+        cwd=folder,
+    )
+    with open(folder / "boxes.pkl", "rb") as file:
+        predictions = pickle.load(file)
+    assert [sample["img_id"] for sample in predictions] == [0, 1, 2, 3]
+    assert all(len(sample["pred_instances"]["bboxes"]) for sample in predictions)
+    assert all("gt_instances" not in sample for sample in predictions)
+    names = {path.name for path in (folder / "boxes").iterdir()}
+    assert names == {f"blue{i}.png" for i in range(4)}
+
+
+def test_checkpoint_with_code_is_refused(folder):
+    class Trap:
+        def __reduce__(self):
+            return os.system, (f"touch {folder / 'ran'}",)
+
+    torch.save({"state_dict": {}, "x": Trap()}, folder / "evil.pth")
+    done = run("test.py", "tiny.py", "evil.pth", cwd=folder)
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert len(errors) == 1 and "Traceback" not in done.stderr
+    assert "evil.pth: refused" in errors[0] and "--trust-checkpoint" in errors[0]
+    assert not (folder / "ran").exists()
+    # the option is what makes the difference
+    run("test.py", "tiny.py", "evil.pth", "--trust-checkpoint", cwd=folder)
+    assert (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh"])
+def test_shell_scripts_say_what_they_need(folder, script):
+    done = run(script, "tiny.py", cwd=folder)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("usage:") and "CONFIG" in line and "GPUS" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train.py absent.py", ["absent.py"]),
+        ("train.py tiny.py --auto-scale-lr", ["auto_scale_lr.base_batch_size"]),
+        ("train.py tiny.py --resume absent.pth", ["absent.pth"]),
+        ("train.py tiny.py --launcher pytorch", ["RANK", "dist_train.sh"]),
+        (
+            "train.py tiny.py --cfg-options train_dataloader.dataset.data_root=no",
+            ["train_dataloader.dataset.data_prefix", os.path.join("no", "train")],
+        ),
+        (
+            "train.py detector.py --cfg-options val_evaluator.ann_file=no.json",
+            ["val_evaluator.ann_file", "'no.json'"],
+        ),
+        (
+            "test.py detector.py . --cfg-options test_dataloader.dataset.ann_file=no",
+            ["test_dataloader.dataset.ann_file", "data_root"],
+        ),
+        ("test.py tiny.py absent.pth", ["absent.pth"]),
+        ("test.py tiny.py . --out-item pred", ["--out-item", "--out FILE"]),
+        ("test.py tiny.py . --out a.txt", ["a.txt", ".pkl"]),
+        ("test.py tiny.py . --out a.json --out-item pred", ["a.json", ".pkl"]),
+        ("test.py tiny.py . --tta --show-dir a", ["--show-dir", "--tta"]),
+    ],
+)
+def test_errors_are_one_line(folder, monkeypatch, capsys, command, words):
+    script, *args = command.split()
+    spec = importlib.util.spec_from_file_location("tool", TOOLS / script)
+    tool = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [script, *args])
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    spec.loader.exec_module(tool)
+    with pytest.raises(SystemExit) as caught:
+        tool.main()
+    assert caught.value.code == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "error:" in x]
+    assert line.startswith("error: ")
+    assert all(word in line for word in words)

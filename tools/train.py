@@ -1,0 +1,76 @@
+"""Train a classifier or a detector: `python tools/train.py CONFIG`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.config import Config
+
+from attnpool_mm.checkpoint import use_safe_loading
+from attnpool_mm.engine import launch
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Train a classifier or a detector")
+    launch.add_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from this checkpoint, or without a value from the work folder's "
+        "latest one",
+    )
+    parser.add_argument("--amp", action="store_true", help="train in mixed precision")
+    parser.add_argument(
+        "--no-validate", action="store_true", help="do not evaluate while training"
+    )
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate by batch size / auto_scale_lr.base_batch_size",
+    )
+    return parser.parse_args()
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """Make the config of this run: the file, then the options."""
+    cfg = launch.load_config(args)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.amp:
+        launch.use_amp(cfg)
+    launch.merge_options(cfg, args.cfg_options)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.auto_scale_lr:
+        launch.enable_auto_scale_lr(cfg)
+    launch.adapt_to_device(cfg)
+    launch.set_dataloader_defaults(cfg)
+    return cfg
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train as the command line says."""
+    cfg = configure(args)
+    launch.check_data_paths(cfg, ("train", "val"))
+    launch.check_checkpoint_path(cfg.get("load_from"))
+    launch.setup_distributed(cfg)
+    use_safe_loading(args.trust_checkpoint)
+    launch.build_runner(cfg).train()
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    with launch.one_line_errors():
+        run(args)
+    launch.leave_distributed()
+
+
+if __name__ == "__main__":
+    main()
