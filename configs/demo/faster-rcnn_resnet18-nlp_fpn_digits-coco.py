@@ -22,18 +22,20 @@ model = dict(
         in_channels=128, feat_channels=128, anchor_generator=dict(scales=[6])
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=128),
+        bbox_roi_extractor=dict(
+            out_channels=128, roi_layer=dict(output_size=7, sampling_ratio=2)
+        ),
         bbox_head=dict(in_channels=128, fc_out_channels=256, num_classes=10),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=64)),
+        rcnn=dict(sampler=dict(num=32)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(max_per_img=20)),
 )
 
 max_epochs = 4
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=2)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(
@@ -43,7 +45,13 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=50),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=50, T_max=250, eta_min_ratio=0.05),
+    dict(
+        type="CosineAnnealingLR",
+        by_epoch=False,
+        begin=50,
+        T_max=250,
+        eta_min_ratio=0.05,
+    ),
 ]
 default_hooks = dict(logger=dict(interval=25))
 randomness = dict(seed=0)

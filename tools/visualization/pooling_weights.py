@@ -1,0 +1,107 @@
+"""Draw where a trained network's pools look, over the images of its test set.
+
+python tools/visualization/pooling_weights.py CONFIG CHECKPOINT --num-images 4
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.device import get_device
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from attnpool_mm.analysis import draw_weights, record_weights
+from attnpool_mm.checkpoint import use_safe_loading
+from attnpool_mm.engine import launch
+from attnpool_mm.errors import ConfigError
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Draw the weights of the pools over images"
+    )
+    launch.add_arguments(parser)
+    parser.add_argument("checkpoint", help="checkpoint file or URL")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="FILE",
+        help="draw on these images instead of the test set's",
+    )
+    parser.add_argument(
+        "--num-images", type=int, default=4, help="how many of the test set's images"
+    )
+    parser.add_argument(
+        "--out-dir", help="folder for the pictures (default: WORK_DIR/pooling_weights)"
+    )
+    return parser.parse_args()
+
+
+def samples(cfg: Config, args: argparse.Namespace) -> list[tuple[str, dict]]:
+    """The name and the sample, out of the test pipeline, of each image."""
+    dataset_cfg = cfg.test_dataloader.dataset
+    if args.images is None:
+        dataset = DATASETS.build(dataset_cfg)
+        count = min(args.num_images, len(dataset))
+        return [(f"{index:06d}", dataset[index]) for index in range(count)]
+    for file in args.images:
+        if not Path(file).is_file():
+            raise ConfigError(f"--images {file}: there is no such file")
+    steps = [s for s in dataset_cfg.pipeline if s["type"] != "LoadAnnotations"]
+    pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+    return [
+        (Path(file).stem, pipeline({"img_path": file, "img_id": index}))
+        for index, file in enumerate(args.images)
+    ]
+
+
+def draw(model: nn.Module, sample: dict) -> np.ndarray:
+    """Run one sample and draw the weights of its pools; uint8 BGR."""
+    image = sample["inputs"].permute(1, 2, 0).numpy()  # as loaded: uint8 BGR
+    batch = model.data_preprocessor(pseudo_collate([sample]), False)
+    with torch.no_grad(), record_weights(model) as weights:
+        model(**batch, mode="predict")
+    weights = {
+        name.removeprefix("backbone."): weight[0] for name, weight in weights.items()
+    }
+    picture = draw_weights(image[..., ::-1], weights, batch["inputs"].shape[-2:])
+    return picture[..., ::-1]
+
+
+def main() -> None:
+    """Draw."""
+    args = parse_args()
+    with launch.one_line_errors():
+        cfg = launch.load_config(args)
+        launch.merge_options(cfg, args.cfg_options)
+        if args.images is None:
+            launch.check_data_paths(cfg, ("test",))
+        launch.check_checkpoint_path(args.checkpoint)
+        use_safe_loading(args.trust_checkpoint)
+        init_default_scope(cfg.default_scope)
+        preprocessor = cfg.get("data_preprocessor")
+        if preprocessor is not None:
+            cfg.model.setdefault("data_preprocessor", preprocessor)
+        model = MODELS.build(cfg.model).to(get_device())
+        load_checkpoint(model, args.checkpoint, map_location="cpu")
+        model.eval()
+        out_dir = Path(args.out_dir or Path(cfg.work_dir, "pooling_weights"))
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for name, sample in samples(cfg, args):
+            path = out_dir / f"{name}.png"
+            cv2.imwrite(str(path), draw(model, sample))
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
