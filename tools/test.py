@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import launch
+from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
 
 PICKLES = (".pkl", ".pickle")
@@ -100,7 +100,7 @@ def augment_at_test_time(cfg: Config) -> None:
     if "tta_model" not in cfg:
         cfg.tta_model = CLASSIFICATION_TTA if classification else DETECTION_TTA
     loader = cfg.test_dataloader
-    for _, dataset in launch.datasets_of(loader.dataset, "test_dataloader.dataset"):
+    for _, dataset in preflight.datasets_of(loader.dataset, "test_dataloader.dataset"):
         if "tta_pipeline" in cfg:
             dataset.pipeline = cfg.tta_pipeline
         else:
@@ -150,8 +150,8 @@ def run(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     item = out_item(args.out, args.out_item)
     cfg = configure(args)
-    launch.check_data_paths(cfg, ("test",))
-    launch.check_checkpoint_path(cfg.load_from)
+    preflight.check_data_paths(cfg, ("test",))
+    preflight.check_checkpoint_path(cfg.load_from)
     launch.setup_distributed(cfg)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.config import Config
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import launch
+from attnpool_mm.engine import launch, preflight
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,11 +57,13 @@ def configure(args: argparse.Namespace) -> Config:
 def run(args: argparse.Namespace) -> None:
     """Train as the command line says."""
     cfg = configure(args)
-    launch.check_data_paths(cfg, ("train", "val"))
-    launch.check_checkpoint_path(cfg.get("load_from"))
+    preflight.check_data_paths(cfg, ("train", "val"))
+    preflight.check_checkpoint_path(cfg.get("load_from"))
     launch.setup_distributed(cfg)
     use_safe_loading(args.trust_checkpoint)
-    launch.build_runner(cfg).train()
+    runner = launch.build_runner(cfg)
+    preflight.check_patches(runner)
+    runner.train()
 
 
 def main() -> None:

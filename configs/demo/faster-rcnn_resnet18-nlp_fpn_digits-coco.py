@@ -17,15 +17,13 @@ model = dict(
             prefix="backbone.",
         ),
     ),
-    neck=dict(out_channels=128),
-    rpn_head=dict(
-        in_channels=128, feat_channels=128, anchor_generator=dict(scales=[6])
-    ),
+    neck=dict(out_channels=64),
+    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[6])),
     roi_head=dict(
         bbox_roi_extractor=dict(
-            out_channels=128, roi_layer=dict(output_size=7, sampling_ratio=2)
+            out_channels=64, roi_layer=dict(output_size=7, sampling_ratio=2)
         ),
-        bbox_head=dict(in_channels=128, fc_out_channels=256, num_classes=10),
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=10),
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=500, max_per_img=200),
@@ -44,14 +42,15 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=20),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=50),
+    dict(type="LinearLR", start_factor=0.05, by_epoch=False, end=30),
     dict(
         type="CosineAnnealingLR",
-        by_epoch=False,
-        begin=50,
-        T_max=250,
+        begin=1,
+        end=max_epochs,
+        T_max=max_epochs - 1,
         eta_min_ratio=0.05,
+        convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(logger=dict(interval=25))
+default_hooks = dict(logger=dict(interval=25), visualization=dict(score_thr=0.5))
 randomness = dict(seed=0)

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from attnpool_mm.engine import launch
+from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def data_config(dataset, **keys):
 
 
 def check_val(dataset, **keys):
-    launch.check_data_paths(data_config(dataset, **keys), ("val",))
+    preflight.check_data_paths(data_config(dataset, **keys), ("val",))
 
 
 def error_of(dataset, **keys):
@@ -145,7 +145,7 @@ class TestDataPaths:
             cfg = data_config(dataset)
             advice = error_of(dataset).split("--cfg-options ")[1].split("=")[0]
             cfg.merge_from_dict({advice: str(tmp_path)})
-            launch.check_data_paths(cfg, ("val",))
+            preflight.check_data_paths(cfg, ("val",))
 
     def test_wrapped_datasets(self):
         inner = {"type": "CocoDataset", "ann_file": "absent.json"}
@@ -164,9 +164,9 @@ class TestDataPaths:
 
     def test_only_the_named_loaders_are_checked(self):
         cfg = data_config({"ann_file": "absent.json"})
-        launch.check_data_paths(cfg, ("train", "test"))
+        preflight.check_data_paths(cfg, ("train", "test"))
         cfg.val_dataloader = None  # as --no-validate leaves it
-        launch.check_data_paths(cfg)
+        preflight.check_data_paths(cfg)
 
     @pytest.mark.parametrize(
         "dataset",
@@ -197,9 +197,9 @@ class TestDataPaths:
 
     def test_checkpoint_path(self, tmp_path):
         for path in (None, str(tmp_path), "https://host/a.pth", "torchvision://a"):
-            launch.check_checkpoint_path(path)
+            preflight.check_checkpoint_path(path)
         with pytest.raises(ConfigError, match="checkpoint absent.pth"):
-            launch.check_checkpoint_path("absent.pth")
+            preflight.check_checkpoint_path("absent.pth")
 
 
 class TestDistributed:

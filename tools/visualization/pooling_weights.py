@@ -21,7 +21,7 @@ from torch import nn
 
 from attnpool_mm.analysis import draw_weights, record_weights
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import launch
+from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
 
 
@@ -85,8 +85,8 @@ def main() -> None:
         cfg = launch.load_config(args)
         launch.merge_options(cfg, args.cfg_options)
         if args.images is None:
-            launch.check_data_paths(cfg, ("test",))
-        launch.check_checkpoint_path(args.checkpoint)
+            preflight.check_data_paths(cfg, ("test",))
+        preflight.check_checkpoint_path(args.checkpoint)
         use_safe_loading(args.trust_checkpoint)
         init_default_scope(cfg.default_scope)
         preprocessor = cfg.get("data_preprocessor")

@@ -1,0 +1,149 @@
+"""What the tools look at before any work starts: files, folders, sizes."""
+
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..errors import ConfigError
+from ..pooling import SelfAttentivePool2d
+
+# MMPretrain's data sets whose samples are the folder itself when `ann_file` is empty
+FOLDER_DATASETS = ("CustomDataset", "ImageNet", "ImageNet21k")
+
+
+def datasets_of(dataset: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Yield each data set's config under `dataset`, and its key, through wrappers."""
+    if not isinstance(dataset, dict):
+        return
+    if "dataset" in dataset:
+        yield from datasets_of(dataset["dataset"], f"{key}.dataset")
+    elif "datasets" in dataset:
+        for i, inner in enumerate(dataset["datasets"]):
+            yield from datasets_of(inner, f"{key}.datasets.{i}")
+    else:
+        yield key, dataset
+
+
+def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> None:
+    """Check that the local files and folders which the data sets name are there.
+
+    Data sets that need no files (embedded or downloaded ones) and remote paths pass.
+
+    Args:
+        cfg: The whole config.
+        which: The loaders to check, of `train`, `val` and `test`.
+
+    Raises:
+        ConfigError: If a path does not exist, naming its key in the config.
+    """
+    for name in which:
+        loader = cfg.get(f"{name}_dataloader") or {}
+        outer = loader.get("dataset")
+        for key, dataset in datasets_of(outer, f"{name}_dataloader.dataset"):
+            _check_dataset(key, dataset)
+        evaluator = cfg.get(f"{name}_evaluator")
+        listed = isinstance(evaluator, list | tuple)
+        for i, metric in enumerate(evaluator if listed else [evaluator]):
+            if isinstance(metric, dict) and not _is_remote(metric):
+                key = f"{name}_evaluator.{i}" if listed else f"{name}_evaluator"
+                ann_file = metric.get("ann_file")
+                _check(f"{key}.ann_file", ann_file, f"{key}.ann_file=FILE")
+
+
+def check_checkpoint_path(path: str | None) -> None:
+    """Check that a checkpoint is there, if its path is local.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if path and _is_missing(path):
+        raise ConfigError(f"checkpoint {path}: there is no such file")
+
+
+def _check_dataset(key: str, dataset: ConfigDict) -> None:
+    if _is_remote(dataset):
+        return
+    root = dataset.get("data_root") or ""
+    ann_file = dataset.get("ann_file")
+    if not isinstance(root, str) or not isinstance(ann_file, str | None):
+        return
+    if ann_file:
+        advice = f"{key}.data_root=FOLDER"
+        if os.path.isabs(ann_file):
+            advice = f"{key}.ann_file=FILE"
+        _check(f"{key}.ann_file", os.path.join(root, ann_file), advice)
+    kind = dataset.get("type")
+    kind = kind.rsplit(".", 1)[-1] if isinstance(kind, str) else None
+    if not ann_file and kind not in FOLDER_DATASETS:
+        return
+    if any(_is_remote(step) for step in dataset.get("pipeline") or []):
+        return
+    prefix = dataset.get("data_prefix") or ""
+    named = isinstance(prefix, dict)
+    for name, folder in prefix.items() if named else [(None, prefix)]:
+        if not isinstance(folder, str) or (ann_file and not folder):
+            continue
+        prefix_key = f"{key}.data_prefix.{name}" if named else f"{key}.data_prefix"
+        if not folder:
+            prefix_key = f"{key}.data_root"
+        advice = f"{key}.data_root" if root else prefix_key
+        _check(prefix_key, os.path.join(root, folder), f"{advice}=FOLDER")
+
+
+def _check(key: str, path: Any, advice: str) -> None:
+    if isinstance(path, str) and path and _is_missing(path):
+        raise ConfigError(
+            f"{key}: {path!r} does not exist; say where the data is with "
+            f"--cfg-options {advice}"
+        )
+
+
+def _is_missing(path: str) -> bool:
+    if re.match(r"[\w+.-]{2,}:", path):  # a scheme; one letter would be a drive
+        return False
+    return not (os.path.exists(path) or os.path.exists(os.path.expanduser(path)))
+
+
+def _is_remote(cfg: Any) -> bool:
+    """Whether a data set or transform reads from a storage other than the disk."""
+    if not isinstance(cfg, dict):
+        return False
+    backend = cfg.get("backend_args") or cfg.get("file_client_args") or {}
+    return backend.get("backend", "local") not in ("local", "disk")
+
+
+def check_patches(runner: Runner) -> None:
+    """Send the first training image through the backbone.
+
+    A self-attentive pool whose patch is larger than its map works, on one token, but
+    it is hardly what was meant; the pool would say so in the first iteration.
+
+    Raises:
+        ConfigError: If a patch is larger than the map that it gets.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    backbone = getattr(model, "backbone", None)
+    if backbone is None or not any(
+        isinstance(m, SelfAttentivePool2d) for m in backbone.modules()
+    ):
+        return
+    data = pseudo_collate([runner.train_dataloader.dataset[0]])
+    images = model.data_preprocessor(data, False)["inputs"]
+    training = model.training
+    model.eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="patch_size=.* is larger than")
+        try:
+            backbone(images)
+        except UserWarning as warning:
+            size = "x".join(map(str, images.shape[-2:]))
+            raise ConfigError(f"on an image of {size}: {warning}") from warning
+    model.train(training)

@@ -1,0 +1,55 @@
+"""Bad input is said in one line before training starts."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from attnpool_mm.engine import launch, preflight
+from attnpool_mm.errors import ConfigError
+
+CONFIG = Path(__file__).parents[2] / "configs/classification/digits"
+
+
+@pytest.fixture
+def digits(tmp_path):
+    cfg = Config.fromfile(CONFIG / "resnet18-nlp_b64_digits.py")
+    cfg.work_dir = str(tmp_path)
+    cfg.log_level = "ERROR"
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    launch.set_dataloader_defaults(cfg)
+    return cfg
+
+
+def test_a_patch_larger_than_the_map(digits):
+    # 32x32 images: the stages that pool get maps of 8, 4 and 2 pixels
+    digits.model.backbone.pool_cfg.patch_size = 4
+    message = "on an image of 32x32: patch_size=4 is larger than the 2x2 map"
+    with pytest.raises(ConfigError, match=message) as caught:
+        preflight.check_patches(Runner.from_cfg(digits))
+    assert "\n" not in str(caught.value)
+
+
+def test_patches_that_fit(digits):
+    digits.model.backbone.pool_cfg.patch_size = 2
+    runner = Runner.from_cfg(digits)
+    before = {k: v.clone() for k, v in runner.model.state_dict().items()}
+    preflight.check_patches(runner)
+    after = runner.model.state_dict()
+    assert all((after[k] == v).all() for k, v in before.items())
+    assert runner.model.training
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(depth=20), "depth=20: accepted are 18, 34, 50, 101, 152"),
+    (dict(pool_cfg=dict(type="NlpPool")), "pool type='NlpPool' is not registered"),
+    (dict(strides=[1, 2, 2]), "strides=.1, 2, 2.: a list of 4 integers"),
+    (dict(strides=[1, 2, 0, 2]), "each of strides=0: an integer of at least 1"),
+    (dict(pool_cfg=dict(num_heads=0)), "num_heads=0: an integer of at least 1"),
+], ids=str)  # fmt: skip
+def test_a_wrong_model_is_one_line_while_the_runner_is_built(digits, options, message):
+    digits.model.backbone.update(options)
+    with pytest.raises(ConfigError, match=message) as caught:
+        Runner.from_cfg(digits)
+    assert "\n" not in str(caught.value)

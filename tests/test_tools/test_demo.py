@@ -1,0 +1,127 @@
+"""The demo at a small size, and what a user does next with what it made."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+ROOT = Path(__file__).parents[2]
+DETECTOR = "configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
+
+
+def run(*command):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp("demo")
+    output = run(
+        "tools/demo.py",
+        f"--work-dir={work_dir}",
+        "--train-images=64",
+        "--val-images=12",
+        "--pretrain-epochs=3",
+        "--epochs=2",
+    )
+    (work_dir / "stdout.txt").write_text(output)
+    return work_dir
+
+
+def scalars(work_dir, key):
+    (file,) = work_dir.glob("*/vis_data/scalars.json")
+    lines = map(json.loads, file.read_text().splitlines())
+    return [line[key] for line in lines if key in line]
+
+
+def options(demo):
+    data = demo / "data"
+    return [
+        "--cfg-options",
+        *(f"{loader}_dataloader.dataset.data_root={data}/" for loader in
+          ("train", "val", "test")),
+        *(f"{loader}_evaluator.ann_file={data}/annotations/val.json" for loader in
+          ("val", "test")),
+        f"model.backbone.init_cfg.checkpoint={demo}/classifier/epoch_3.pth",
+    ]  # fmt: skip
+
+
+def test_the_classifier_learns(demo):
+    losses = scalars(demo / "classifier", "loss")
+    assert losses[-1] < losses[0] / 2
+    assert scalars(demo / "classifier", "accuracy/top1")[-1] > 50
+
+
+def test_the_detector_learns(demo):
+    losses = scalars(demo / "detector", "loss")
+    assert losses[-1] < losses[0]
+
+
+def test_every_weight_of_the_backbone_is_handed_over(demo):
+    matched, tensors = re.search(
+        r"(\d+) of (\d+) keys", (demo / "stdout.txt").read_text()
+    ).groups()
+    assert matched == tensors
+    assert int(tensors) > 100
+
+
+def test_the_evaluation_repeats_that_of_the_training(demo):
+    metrics = json.loads((demo / "metrics.json").read_text())
+    (validated,) = scalars(demo / "detector", "coco/bbox_mAP_50")
+    assert metrics["coco/bbox_mAP_50"] == validated
+
+
+def test_the_map_is_what_pycocotools_says_of_the_predictions(demo):
+    prefix = demo / "predictions"
+    run(
+        "tools/test.py", DETECTOR, demo / "detector/epoch_2.pth",
+        f"--work-dir={demo}/again", *options(demo),
+        f"test_evaluator.outfile_prefix={prefix}",
+    )  # fmt: skip
+    truth = COCO(demo / "data/annotations/val.json")
+    evaluation = COCOeval(truth, truth.loadRes(f"{prefix}.bbox.json"), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    metrics = json.loads((demo / "metrics.json").read_text())
+    expected = [metrics["coco/bbox_mAP"], metrics["coco/bbox_mAP_50"]]
+    assert [round(v, 3) for v in evaluation.stats[:2]] == expected
+
+
+def test_pictures_and_table(demo):
+    detections = list((demo / "detections").glob("*.png"))
+    assert len(detections) == 12
+    weights = sorted((demo / "pooling_weights").glob("*.png"))
+    assert len(weights) == 4
+    picture = cv2.imread(str(weights[0]))
+    height, width = picture.shape[:2]
+    assert width == 4 * 256 and height > 256  # the image and three pools
+    table = (demo / "results.md").read_text()
+    assert all(word in table for word in ("mAP", "mAP50", "parameters", "seconds"))
+
+
+def test_training_resumes(demo):
+    run(
+        "tools/train.py", DETECTOR, f"--work-dir={demo}/detector", "--resume",
+        *options(demo), "train_cfg.max_epochs=3",
+    )  # fmt: skip
+    assert (demo / "detector/epoch_3.pth").is_file()
+    newest = max((demo / "detector").glob("*/vis_data/scalars.json"))
+    epochs = [json.loads(line).get("epoch") for line in newest.open()]
+    assert {epoch for epoch in epochs if epoch} == {3}
