@@ -54,7 +54,7 @@ def record_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
         def hook(pool: WeightedPool2d, inputs: tuple[Tensor], _: Tensor) -> None:
             (x,) = inputs
             with torch.no_grad():
-                weights[name] = upsample_nearest(pool.weight(x), x.shape[-2:])
+                weights[name] = upsample_nearest(pool.compute_weight(x), x.shape[-2:])
 
         return hook
 
@@ -88,13 +88,13 @@ def draw_weights(
     height, width = image.shape[:2]
     padded_size = padded_size or (height, width)
     scale = max(1, -(-SMALLEST_PICTURE // min(height, width)))
-    size = (width * scale, height * scale)
-    image = cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    image = image.repeat(scale, axis=0).repeat(scale, axis=1)
     pictures = [_captioned(image, "image")]
     for name, weight in weights.items():
         mean = weight.detach().float().cpu().mean(0)
-        mean = upsample_nearest(mean[None, None], padded_size)[0, :, :height, :width]
-        overlay = Visualizer.draw_featmap(mean, image, resize_shape=size[::-1])
+        mean = upsample_nearest(mean[None, None], padded_size)[..., :height, :width]
+        mean = upsample_nearest(mean, image.shape[:2])[0]
+        overlay = Visualizer.draw_featmap(mean, image)
         caption = f"{name}: {mean.min():.3f} to {mean.max():.3f}"
         pictures.append(_captioned(overlay, caption))
     return np.concatenate(pictures, axis=1)

@@ -61,7 +61,7 @@ class LocalImportancePool2d(WeightedPool2d):
         )
         init_convs(self)
 
-    def weight(self, x: Tensor) -> Tensor:
+    def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), of the same shape."""
         logit = self.conv(x)
         if self.form == "sap":

@@ -118,7 +118,7 @@ class SelfAttentivePool2d(WeightedPool2d):
                 stacklevel=2,
             )
 
-    def weight(self, x: Tensor) -> Tensor:
+    def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), one for each patch and channel."""
         size = x.shape[-2:]
         tokens = self.embed(self._pad_to_patch(x))

@@ -105,7 +105,7 @@ class WeightedPool2d(nn.Module):
 
     Example:
         >>> class BrightestPool2d(WeightedPool2d):
-        ...     def weight(self, x):
+        ...     def compute_weight(self, x):
         ...         return x.exp()
         >>> BrightestPool2d(16, stride=2)(torch.rand(1, 16, 9, 1)).shape
         torch.Size([1, 16, 4, 1])
@@ -118,13 +118,13 @@ class WeightedPool2d(nn.Module):
         self.stride = check_int("stride", stride)
         self.normalize = normalize
 
-    def weight(self, x: Tensor) -> Tensor:
+    def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), on its grid or on a coarser one."""
-        raise TypeError(f"{type(self).__name__} does not define weight(x)")
+        raise TypeError(f"{type(self).__name__} does not define compute_weight(x)")
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B, C, H, W) to (B, C, max(1, H//stride), max(1, W//stride))."""
-        return weighted_pool2d(x, self.weight(x), self.stride, self.normalize)
+        return weighted_pool2d(x, self.compute_weight(x), self.stride, self.normalize)
 
     def extra_repr(self) -> str:
         """The arguments that no submodule shows."""

@@ -131,7 +131,7 @@ def test_equal_weights_are_average_pooling():
 
 
 def test_weights_lie_between_one_and_e():
-    weight = make().weight(torch.randn(2, 6, 8, 8, dtype=torch.float64) * 100)
+    weight = make().compute_weight(torch.randn(2, 6, 8, 8, dtype=torch.float64) * 100)
     assert weight.min() >= 1
     assert weight.max() <= torch.e
 

@@ -78,5 +78,5 @@ def test_channels_last_gives_the_same():
 
 
 def test_the_base_needs_a_weight():
-    with pytest.raises(TypeError, match="weight"):
+    with pytest.raises(TypeError, match="compute_weight"):
         WeightedPool2d(3)(torch.rand(1, 3, 4, 4))
