@@ -1,5 +1,5 @@
 # Everything from a fresh clone: `make demo`, `make test`. Settings:
-#   PYTHON=python3.11   the interpreter that makes the environment
+#   PYTHON=python3.11   the interpreter that makes the environment, if it is not there
 #   VENV=.venv          where it is made
 #   MAX_JOBS=2          compilers at a time for MMCV's ops
 # pip's own variables (PIP_INDEX_URL, PIP_FIND_LINKS, ...) are honoured.
@@ -36,6 +36,11 @@ $(STAMP)-mmcv: $(STAMP)-torch
 	    "seconds if pip has the wheel in its cache)"
 	@CFLAGS="$${CFLAGS--g0}" MAX_JOBS=$(MAX_JOBS) $(INSTALL) \
 	    --no-build-isolation onedl-mmcv
+	@# Operators that were compiled against another PyTorch do not load.
+	@$(BIN)/python -c 'import mmcv.ops' 2>/dev/null || { \
+	    echo "      again, against this PyTorch (5 to 8 minutes)"; \
+	    CFLAGS="$${CFLAGS--g0}" MAX_JOBS=$(MAX_JOBS) $(INSTALL) --no-deps \
+	        --no-build-isolation --no-cache-dir --force-reinstall onedl-mmcv; }
 	@touch $@
 
 $(STAMP)-openmmlab: requirements/onedl.txt $(STAMP)-mmcv

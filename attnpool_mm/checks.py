@@ -24,6 +24,17 @@ def is_int(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+def check_odd(name: str, value: Any) -> int:
+    """Return `value` if it is an odd positive integer, as a kernel with a centre.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not is_int(value) or value < 1 or value % 2 == 0:
+        raise ConfigError(f"{name}={value!r}: an odd integer of at least 1 is accepted")
+    return value
+
+
 def check_choice(name: str, value: Any, choices: tuple) -> Any:
     """Return `value` if it is one of `choices`.
 

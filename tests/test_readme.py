@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from test_configs import build_model, fake_batch, train_and_predict
 
-from attnpool_mm.pooling import SelfAttentivePool2d
+from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
+from attnpool_mm.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -15,10 +17,21 @@ CONFIGS = [block for block in BLOCKS if block.startswith("_base_")]
 
 
 def test_layer(capsys):
-    (block,) = [block for block in BLOCKS if block not in CONFIGS]
+    block = BLOCKS[0]
     expected = re.search(r"# (.*)", block)[1]
     exec(block, {})
     assert capsys.readouterr().out.strip() == expected
+
+
+def test_own_pool():
+    (block,) = [block for block in BLOCKS if "register_module" in block]
+    try:
+        exec(block, {})
+        pool = build_pool(dict(type="ExponentialPool2d"), 3, 2)
+    finally:
+        MODELS.module_dict.pop("ExponentialPool2d", None)
+    x = torch.tensor([[[[0.0, 0.0], [0.0, 10.0]]]])
+    assert pool(x).item() > 9.9  # nearly the largest
 
 
 @pytest.mark.parametrize("block", CONFIGS, ids=["three_lines", "own_coco", "variant"])

@@ -153,6 +153,8 @@ def main() -> None:
     )
     tensors, equal, parameters = handed_over(DETECTOR, checkpoint)
     print(f"    {equal} of {tensors} keys of the detector's backbone are matched by it")
+    if equal < tensors:
+        raise SystemExit("error: the detector does not start from the classifier")
 
     detector = work_dir / "detector"
     options = [

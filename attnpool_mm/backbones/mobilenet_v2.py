@@ -10,7 +10,7 @@ from torch import nn
 from ..checks import check_choice, check_int
 from ..pooling import build_pool
 from ..registry import MODELS
-from .stage import PooledStage, check_strides, pool_cfg_by_stage
+from .stage import PooledStage, check_by_stage, check_out_indices, pool_cfg_by_stage
 
 
 @MODELS.register_module()
@@ -31,8 +31,9 @@ class AttnPoolMobileNetV2(MobileNetV2):
         stem_pool_cfg: Config of a pool after the stem's convolution (stride 2
             unless it says otherwise).
         stem_stride: Stride of the stem's convolution, 2 or 1.
-        **kwargs: The parent's arguments, `widen_factor`, `out_indices`,
-            `frozen_stages`, `norm_eval`, `with_cp`, `init_cfg`, … .
+        out_indices: Stages whose outputs are returned, 7 for the last convolution.
+        **kwargs: The parent's other arguments: `widen_factor`, `frozen_stages`,
+            `norm_eval`, `with_cp`, `init_cfg`, ….
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -57,9 +58,10 @@ class AttnPoolMobileNetV2(MobileNetV2):
         pool_position: str = "stage_start",
         stem_pool_cfg: dict | None = None,
         stem_stride: int = 2,
+        out_indices: Sequence[int] = (7,),
         **kwargs: Any,
     ):
-        self.strides = check_strides(strides, len(self.arch_settings))
+        self.strides = check_by_stage("strides", strides, len(self.arch_settings))
         self.pool_cfg = pool_cfg_by_stage(pool_cfg, self.strides)
         self.pool_position = check_choice(
             "pool_position", pool_position, ("stage_start", "first_block")
@@ -70,7 +72,11 @@ class AttnPoolMobileNetV2(MobileNetV2):
             [*setting[:3], stride]
             for setting, stride in zip(self.arch_settings, self.strides, strict=True)
         ]
-        super().__init__(**kwargs)
+        # The last convolution counts as an eighth stage.
+        num_outputs = len(self.arch_settings) + 1
+        super().__init__(
+            out_indices=check_out_indices(out_indices, num_outputs), **kwargs
+        )
         self.conv1.conv.stride = (stem_stride, stem_stride)
         if stem_pool_cfg is not None:
             stem_channels = self.conv1.out_channels

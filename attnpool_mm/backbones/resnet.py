@@ -11,7 +11,7 @@ from torch import nn
 from ..checks import check_choice, check_int
 from ..pooling import build_pool
 from ..registry import MODELS
-from .stage import PooledStage, check_strides, pool_cfg_by_stage
+from .stage import PooledStage, check_by_stage, check_out_indices, pool_cfg_by_stage
 
 
 @MODELS.register_module()
@@ -34,8 +34,10 @@ class AttnPoolResNet(ResNet):
             2 unless it says otherwise).
         stem_stride: Stride of the stem's convolution, 2 or 1.
         num_stages: Stages of the network, 1 to 4.
-        **kwargs: The parent's other arguments, `out_indices`, `frozen_stages`,
-            `norm_eval`, `with_cp`, `init_cfg`, … among them.
+        dilations: Dilation of each stage. Default: 1.
+        out_indices: Stages whose outputs are returned. Default: the last.
+        **kwargs: The parent's other arguments: `frozen_stages`, `norm_eval`,
+            `with_cp`, `init_cfg`, ….
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -64,18 +66,31 @@ class AttnPoolResNet(ResNet):
         stem_pool_cfg: dict | None = None,
         stem_stride: int = 2,
         num_stages: int = 4,
+        dilations: Sequence[int] | None = None,
+        out_indices: Sequence[int] | None = None,
         **kwargs: Any,
     ):
         check_choice("depth", depth, tuple(self.arch_settings))
         check_choice("num_stages", num_stages, (1, 2, 3, 4))
-        strides = check_strides(strides, num_stages)
+        strides = check_by_stage("strides", strides, num_stages)
         self.pool_cfg = pool_cfg_by_stage(pool_cfg, strides)
         self.pool_position = check_choice(
             "pool_position", pool_position, ("stage_end", "first_block")
         )
         self.stem_pool_cfg = stem_pool_cfg
         self.stem_stride = check_int("stem_stride", stem_stride)
-        super().__init__(depth, strides=strides, num_stages=num_stages, **kwargs)
+        if dilations is None:
+            dilations = (1,) * num_stages
+        if out_indices is None:
+            out_indices = (num_stages - 1,)
+        super().__init__(
+            depth,
+            strides=strides,
+            num_stages=num_stages,
+            dilations=check_by_stage("dilations", dilations, num_stages),
+            out_indices=check_out_indices(out_indices, num_stages),
+            **kwargs,
+        )
 
     def make_res_layer(self, **kwargs: Any) -> nn.Sequential:
         """Build the next stage, with its pool if it has one."""
@@ -85,6 +100,9 @@ class AttnPoolResNet(ResNet):
         stride = kwargs.pop("stride")
         blocks = super().make_res_layer(stride=1, **kwargs)
         in_channels, out_channels = kwargs["in_channels"], kwargs["out_channels"]
+        if self.avg_down and blocks[0].downsample is not None:
+            # In the place of the average pooling, so that the names stay.
+            blocks[0].downsample.insert(0, nn.Identity())
         if self.pool_position == "first_block" and in_channels == out_channels:
             # A strided stage projects its shortcut even where the channels stay;
             # the authors keep that projection, and so does a strided checkpoint.

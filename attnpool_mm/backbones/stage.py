@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..checks import check_int
+from ..checks import check_int, is_int
 from ..errors import ConfigError
 
 POOL_POSITIONS = ("stage_start", "first_block", "stage_end")
@@ -45,18 +45,39 @@ class PooledStage(nn.Sequential):
         return f"pool at {self.position}"
 
 
-def check_strides(strides: Sequence[int], num_stages: int) -> tuple[int, ...]:
-    """Return the strides as a tuple, if there is a positive integer a stage.
+def check_by_stage(
+    name: str, values: Sequence[int], num_stages: int
+) -> tuple[int, ...]:
+    """Return the values as a tuple, if there is a positive integer a stage.
 
     Raises:
         ConfigError: There is not.
     """
-    if not isinstance(strides, (list, tuple)) or len(strides) != num_stages:
+    if not isinstance(values, (list, tuple)) or len(values) != num_stages:
         raise ConfigError(
-            f"strides={strides!r}: a list of {num_stages} integers is accepted, "
+            f"{name}={values!r}: a list of {num_stages} integers is accepted, "
             "one a stage"
         )
-    return tuple(check_int("each of strides", stride) for stride in strides)
+    return tuple(check_int(f"each of {name}", value) for value in values)
+
+
+def check_out_indices(indices: Sequence[int], num_outputs: int) -> tuple[int, ...]:
+    """Return the indices as a tuple, if each of them is an output.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    accepted = range(num_outputs)
+    if (
+        not isinstance(indices, (list, tuple, range))
+        or not indices
+        or not all(is_int(index) and index in accepted for index in indices)
+    ):
+        raise ConfigError(
+            f"out_indices={indices!r}: a list of integers from 0 to "
+            f"{num_outputs - 1} is accepted"
+        )
+    return tuple(indices)
 
 
 def pool_cfg_by_stage(pool_cfg: Any, strides: Sequence[int]) -> list[dict | None]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
@@ -70,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print a `ConfigError` as one line on stderr and exit with 2."""
+    """Print a `ConfigError` or a failed download as one line and exit with 2."""
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, URLError) as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -87,7 +88,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     try:
         cfg = Config.fromfile(args.config)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f"config {args.config}: {error}") from error
     if cfg.get("default_scope") not in SCOPES:
         raise ConfigError(

@@ -19,8 +19,8 @@ def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
         stride: Stride of the pool, unless `cfg` has one.
 
     Raises:
-        ConfigError: `cfg` has no type, or one that is not registered, or an
-            argument that the type does not take.
+        ConfigError: `cfg` has no type, or one that is not registered or is no pool,
+            or an argument that the type does not take, or lacks one that it needs.
 
     Example:
         >>> build_pool(dict(type='MaxPool2d', kernel_size=3), 16, 2).kernel_size
@@ -41,17 +41,35 @@ def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
             )
     else:
         pool_class = pool_type
-    parameters = inspect.signature(pool_class).parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = set(cfg) - set(parameters) - {"type", "_scope_"}
-    if unknown and not takes_any:
+    cfg = {"in_channels": in_channels, "stride": stride, **cfg}
+    _check_arguments(pool_class, cfg)
+    return MODELS.build({"_scope_": SCOPE, **cfg})
+
+
+def _check_arguments(pool_class: type, cfg: dict) -> None:
+    name = pool_class.__name__
+    parameters = inspect.signature(pool_class).parameters.values()
+    names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    given = set(cfg) - {"type", "_scope_"}
+    unknown = given - set(names)
+    if unknown & {"in_channels", "stride"}:
         raise ConfigError(
-            f"{pool_class.__name__} has no argument {', '.join(sorted(unknown))}: "
-            f"accepted are {', '.join(parameters)}"
+            f"pool type={cfg['type']!r}: a pool takes in_channels and stride, "
+            f"{name} takes {', '.join(names)}"
         )
-    return MODELS.build(
-        {"in_channels": in_channels, "stride": stride, "_scope_": SCOPE, **cfg}
-    )
+    if unknown and len(names) == len(parameters):
+        raise ConfigError(
+            f"{name} has no argument {', '.join(sorted(unknown))}: accepted are "
+            f"{', '.join(names)} (in a config that inherits, _delete_=True drops "
+            "what the base config gives)"
+        )
+    missing = {
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    } - given
+    if missing:
+        raise ConfigError(f"pool {name}: {', '.join(sorted(missing))} must be given")
 
 
 def pool_names() -> list[str]:

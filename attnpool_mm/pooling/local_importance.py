@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_choice, check_int
+from ..checks import check_choice, check_odd
 from ..registry import MODELS
 from .weighted import WeightedPool2d, init_convs, subtract_window_max
 
@@ -50,7 +50,7 @@ class LocalImportancePool2d(WeightedPool2d):
         original = form == "original"
         if kernel_size is None:
             kernel_size = 3 if original else 1
-        check_int("kernel_size", kernel_size)
+        check_odd("kernel_size", kernel_size)
         self.conv = nn.Conv2d(
             in_channels, in_channels, kernel_size, padding=kernel_size // 2
         )

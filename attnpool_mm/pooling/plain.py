@@ -6,7 +6,8 @@ PyTorch's layers with the arguments of the family, (in_channels, stride, …).
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_int
+from ..checks import check_int, check_odd, is_int
+from ..errors import ConfigError
 from ..registry import MODELS
 
 
@@ -26,6 +27,11 @@ class _PlainPool2d(nn.Module):
         if kernel_size is None:
             kernel_size = stride
         self.kernel_size = check_int("kernel_size", kernel_size)
+        if not is_int(padding) or not 0 <= padding <= kernel_size // 2:
+            raise ConfigError(
+                f"padding={padding!r}: an integer from 0 to half the kernel_size, "
+                f"{kernel_size // 2}, is accepted"
+            )
         self.padding = padding
         self.ceil_mode = ceil_mode
 
@@ -55,7 +61,7 @@ class MaxPool2d(_PlainPool2d):
 
     Raises:
         ConfigError: `in_channels`, `stride` or `kernel_size` is not a positive
-            integer.
+            integer, or `padding` is more than half the kernel.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,7 +84,7 @@ class AvgPool2d(_PlainPool2d):
 
     Raises:
         ConfigError: `in_channels`, `stride` or `kernel_size` is not a positive
-            integer.
+            integer, or `padding` is more than half the kernel.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,13 +107,13 @@ class StridedConv2d(nn.Sequential):
         kernel_size: Odd width and height of the kernel.
 
     Raises:
-        ConfigError: An argument is not a positive integer.
+        ConfigError: An argument is not a positive integer, or `kernel_size` is even.
     """
 
     def __init__(self, in_channels: int, stride: int = 2, kernel_size: int = 3):
         check_int("in_channels", in_channels)
         check_int("stride", stride)
-        check_int("kernel_size", kernel_size)
+        check_odd("kernel_size", kernel_size)
         super().__init__()
         self.in_channels = self.out_channels = in_channels
         self.stride = stride

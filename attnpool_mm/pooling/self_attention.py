@@ -29,5 +29,27 @@ class SelfAttention(nn.MultiheadAttention):
         qkv = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
         qkv = qkv.unflatten(2, (3, self.num_heads, self.head_dim))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value)
+        # CUDA's kernels without an N×N matrix want aligned heads.
+        attended = aligned_attention(query, key, value, 8 if tokens.is_cuda else 1)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+
+def aligned_attention(
+    query: Tensor, key: Tensor, value: Tensor, multiple: int
+) -> Tensor:
+    """`scaled_dot_product_attention` with heads widened to a multiple by zeros.
+
+    The zeros change neither a product of query and key nor, cut off, the output.
+
+    Args:
+        query: (B, heads, N, width), as are `key` and `value`.
+        key: What the queries are compared with.
+        value: What is averaged.
+        multiple: The width is made a multiple of this.
+    """
+    width = query.shape[-1]
+    missing = -width % multiple
+    if missing:
+        query, key, value = (F.pad(t, (0, missing)) for t in (query, key, value))
+    attended = F.scaled_dot_product_attention(query, key, value, scale=width**-0.5)
+    return attended[..., :width]

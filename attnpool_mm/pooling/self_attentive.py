@@ -2,6 +2,7 @@
 
 import warnings
 from collections import OrderedDict
+from numbers import Real
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +85,7 @@ class SelfAttentivePool2d(WeightedPool2d):
         super().__init__(in_channels, stride, normalize)
         self.patch_size = check_int("patch_size", patch_size)
         check_int("num_heads", num_heads)
-        if embed_ratio <= 0:
+        if not isinstance(embed_ratio, Real) or embed_ratio <= 0:
             raise ConfigError(
                 f"embed_ratio={embed_ratio!r}: a positive number is accepted"
             )

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import check_int
+from ..errors import ConfigError
 
 
 def pooling_window(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -34,6 +35,9 @@ def weighted_pool2d(
         normalize: Divide by the window's mean weight. Without it,
             :math:`y = avg(w x)`.
 
+    Raises:
+        ConfigError: The grid of `weight` is finer than that of `x`.
+
     Returns:
         The pooled map (B, C, max(1, H // stride), max(1, W // stride)), in the
         data type of `x`.
@@ -48,6 +52,11 @@ def weighted_pool2d(
         1.5
     """
     size, grid = x.shape[-2:], weight.shape[-2:]
+    if grid[0] > size[0] or grid[1] > size[1]:
+        raise ConfigError(
+            f"weight of {grid[0]}x{grid[1]} for a map of {size[0]}x{size[1]}: the "
+            "same grid or a coarser one is accepted"
+        )
     window = pooling_window(size, stride)
     if not normalize and _whole_windows_per_cell(size, grid, window):
         # Constant inside every window: the weight can be applied after pooling,
@@ -89,7 +98,10 @@ def subtract_window_max(logit: Tensor, stride: int) -> Tensor:
     peak = F.max_pool2d(logit.detach(), (rows, columns))
     peak = peak.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
     missing = (0, width - peak.shape[3], 0, height - peak.shape[2])
-    return logit - F.pad(peak, missing, mode="replicate")
+    shifted = logit - F.pad(peak, missing, mode="replicate")
+    # Rows and columns that fill no window have a neighbour's peak; nothing pools
+    # them, but an infinite exp there would make the gradients NaN.
+    return shifted.clamp(max=0)
 
 
 class WeightedPool2d(nn.Module):

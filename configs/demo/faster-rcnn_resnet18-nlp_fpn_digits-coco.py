@@ -10,7 +10,6 @@ model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
     backbone=dict(
         frozen_stages=-1,
-        norm_eval=False,
         init_cfg=dict(
             type="Pretrained",
             checkpoint="work_dirs/demo/classifier/epoch_10.pth",
@@ -52,5 +51,9 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(logger=dict(interval=25), visualization=dict(score_thr=0.5))
+default_hooks = dict(
+    logger=dict(interval=25),
+    checkpoint=dict(max_keep_ckpts=1),
+    visualization=dict(score_thr=0.5),
+)
 randomness = dict(seed=0)

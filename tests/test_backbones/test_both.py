@@ -259,6 +259,8 @@ def test_initial_weights(spec):
     (dict(pool_cfg=dict(type="NoPool")), "type='NoPool' is not registered"),
     (dict(pool_cfg=dict(NLP, num_heads=0)), "num_heads=0"),
     (dict(pool_position="end"), "pool_position='end': accepted are"),
+    (dict(out_indices=(8,)), "out_indices=.8,.: a list of integers from 0"),
+    (dict(out_indices=()), "out_indices=..: a list of integers from 0"),
     (dict(stem_stride=0), "stem_stride=0: an integer of at least 1"),
     (dict(stem_pool_cfg=dict(type="NoPool")), "type='NoPool' is not registered"),
 ], ids=str)  # fmt: skip

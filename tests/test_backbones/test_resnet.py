@@ -67,11 +67,19 @@ def test_deep_stem():
     assert backbone(torch.rand(1, 3, 32, 32))[0].shape[-1] == 16
 
 
+@pytest.mark.parametrize("position", ["stage_end", "first_block"])
+def test_averaging_shortcuts_keep_their_names(position):
+    # ResNet-D; with the projection of layer1 that has no average pooling
+    kwargs = dict(depth=50, base_channels=8, stem_channels=8, avg_down=True)
+    parent = ResNet(**kwargs)
+    ours = AttnPoolResNet(**kwargs, pool_cfg=NLP, pool_position=position)
+    missing, unexpected = ours.load_state_dict(parent.state_dict(), strict=False)
+    assert unexpected == [] and all(".pool." in key for key in missing)
+    assert ours(torch.rand(2, 3, 64, 64))[0].shape == (2, 256, 2, 2)
+
+
 def test_fewer_stages():
-    backbone = AttnPoolResNet(
-        18, num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,),
-        pool_cfg=NLP,
-    )  # fmt: skip
+    backbone = AttnPoolResNet(18, num_stages=2, strides=(1, 2), pool_cfg=NLP)
     assert backbone(torch.rand(2, 3, 32, 32))[0].shape == (2, 128, 4, 4)
 
 

@@ -56,6 +56,12 @@ class TestConfig:
         with pytest.raises(ConfigError, match=name):
             launch.load_config(make_args(tmp_path / name))
 
+    @pytest.mark.parametrize("text", ["model = (", "_base_ = 'mmdet::nothing.py'"])
+    def test_wrong_config_text(self, tmp_path, text):
+        (tmp_path / "wrong.py").write_text(text)
+        with pytest.raises(ConfigError, match="config .*wrong.py: "):
+            launch.load_config(make_args(tmp_path / "wrong.py"))
+
     @pytest.mark.parametrize("line", ["", "default_scope = 'mmseg'"])
     def test_scope_must_be_known(self, tmp_path, line):
         (tmp_path / "a.py").write_text(line)

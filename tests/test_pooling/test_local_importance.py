@@ -65,5 +65,5 @@ def test_equal_weights_are_average_pooling():
 def test_bad_arguments():
     with pytest.raises(ConfigError, match="form='lip': accepted are 'sap', 'original'"):
         LocalImportancePool2d(4, form="lip")
-    with pytest.raises(ConfigError, match="kernel_size=0"):
-        LocalImportancePool2d(4, kernel_size=0)
+    with pytest.raises(ConfigError, match="kernel_size=2: an odd integer"):
+        LocalImportancePool2d(4, kernel_size=2)

@@ -7,6 +7,7 @@ from torch import nn
 
 from attnpool_mm.errors import ConfigError
 from attnpool_mm.pooling import SelfAttentivePool2d
+from attnpool_mm.pooling.self_attention import aligned_attention
 
 ABLATIONS = [
     dict(exp=False),
@@ -173,6 +174,15 @@ def test_without_sigmoid_large_logits_stay_finite():
     assert y.isfinite().all() and x.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("width", [3, 8, 12])
+def test_widened_heads_attend_alike(width):
+    query, key, value = torch.randn(3, 2, 4, 10, width, dtype=torch.float64)
+    expected = torch.softmax(query @ key.mT / width**0.5, -1) @ value
+    for multiple in (1, 8):
+        actual = aligned_attention(query, key, value, multiple)
+        torch.testing.assert_close(actual, expected)
+
+
 def test_no_tensor_of_tokens_squared_is_saved_or_made():
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -204,6 +214,7 @@ def test_no_tensor_of_tokens_squared_is_saved_or_made():
     (dict(patch_size=0), "patch_size=0: an integer of at least 1"),
     (dict(in_channels=-1), "in_channels=-1: an integer of at least 1"),
     (dict(embed_ratio=0), "embed_ratio=0: a positive number"),
+    (dict(embed_ratio="1"), "embed_ratio='1': a positive number"),
     (dict(exp=False, sigmoid=False), "exp=False with sigmoid=False"),
 ])  # fmt: skip
 def test_bad_arguments(kwargs, message):

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from attnpool_mm.errors import ConfigError
 from attnpool_mm.pooling import WeightedPool2d, weighted_pool2d
 from attnpool_mm.pooling.weighted import subtract_window_max
 
@@ -63,11 +64,27 @@ def test_subtract_window_max(size, stride):
     shifted = subtract_window_max(logit, stride)
     window = [min(stride, side) for side in size]
     assert (F.max_pool2d(shifted, window) == 0).all()
+    assert shifted.max() == 0
     x = torch.randn(2, 3, *size)
     torch.testing.assert_close(
         weighted_pool2d(x, shifted.exp(), stride),
         weighted_pool2d(x, logit.exp(), stride),
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_leftover_rows_do_not_overflow(dtype):
+    logit = torch.zeros(1, 1, 3, 3, dtype=dtype)
+    logit[..., 2] = 1000  # beyond the last window
+    logit.requires_grad_()
+    x = torch.rand(1, 1, 3, 3).to(dtype)
+    weighted_pool2d(x, subtract_window_max(logit, 2).exp(), 2).sum().backward()
+    assert logit.grad.isfinite().all()
+
+
+def test_a_finer_grid_is_refused():
+    with pytest.raises(ConfigError, match="weight of 5x4 for a map of 4x4"):
+        weighted_pool2d(torch.rand(1, 1, 4, 4), torch.rand(1, 1, 5, 4), 2)
 
 
 def test_channels_last_gives_the_same():

@@ -49,20 +49,28 @@ def parse_args() -> argparse.Namespace:
 
 def samples(cfg: Config, args: argparse.Namespace) -> list[tuple[str, dict]]:
     """The name and the sample, out of the test pipeline, of each image."""
-    dataset_cfg = cfg.test_dataloader.dataset
     if args.images is None:
-        dataset = DATASETS.build(dataset_cfg)
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
         count = min(args.num_images, len(dataset))
         return [(f"{index:06d}", dataset[index]) for index in range(count)]
-    for file in args.images:
-        if not Path(file).is_file():
-            raise ConfigError(f"--images {file}: there is no such file")
-    steps = [s for s in dataset_cfg.pipeline if s["type"] != "LoadAnnotations"]
-    pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+    pipeline = file_pipeline(cfg)
     return [
-        (Path(file).stem, pipeline({"img_path": file, "img_id": index}))
+        (
+            f"{index:06d}_{Path(file).stem}",
+            pipeline({"img_path": file, "img_id": index}),
+        )
         for index, file in enumerate(args.images)
     ]
+
+
+def file_pipeline(cfg: Config) -> Compose:
+    """The test pipeline, for an image file without annotations."""
+    _, dataset = next(preflight.datasets_of(cfg.test_dataloader.dataset, ""))
+    steps = [
+        s for s in dataset.pipeline if not s.type.rpartition(".")[2].startswith("Load")
+    ]
+    load = {"type": "LoadImageFromFile"}
+    return Compose([TRANSFORMS.build(step) for step in (load, *steps)])
 
 
 def draw(model: nn.Module, sample: dict) -> np.ndarray:
@@ -84,6 +92,11 @@ def main() -> None:
     with launch.one_line_errors():
         cfg = launch.load_config(args)
         launch.merge_options(cfg, args.cfg_options)
+        if cfg.get("test_dataloader") is None:
+            raise ConfigError(f"config {args.config}: there is no test_dataloader")
+        for file in args.images or ():
+            if not Path(file).is_file():
+                raise ConfigError(f"--images {file}: there is no such file")
         if args.images is None:
             preflight.check_data_paths(cfg, ("test",))
         preflight.check_checkpoint_path(args.checkpoint)

@@ -8,6 +8,7 @@ model = dict(
         type="attnpool_mm.AttnPoolResNet",
         depth=18,
         pool_cfg=dict(type="SelfAttentivePool2d", num_heads=2, normalize=False),
+        norm_eval=False,  # the pools' norms start fresh and have statistics to learn
         init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18"),
     ),
     neck=dict(in_channels=[64, 128, 256, 512]),
