@@ -48,11 +48,13 @@ def load_checkpoint_file(
         trust: Unpickle whatever the file names, which runs the code it names.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no checkpoint, or names a type that is refused.
+        CheckpointNotFoundError: If there is no such file.
+        ConfigError: If the file is no checkpoint, or names a type that is refused.
 
     Example:
-        >>> weights = load_checkpoint_file("epoch_1.pth")["state_dict"]
+        >>> torch.save({"state_dict": {"weight": torch.ones(2)}}, "epoch_1.pth")
+        >>> load_checkpoint_file("epoch_1.pth")["state_dict"]["weight"]
+        tensor([1., 1.])
     """
     file = Path(path).expanduser()
     if not file.is_file():

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 
 import pytest
+import torch
 
 import attnpool_mm
 
@@ -14,14 +15,20 @@ MODULES = [m.name for m in pkgutil.walk_packages(attnpool_mm.__path__, "attnpool
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = doctest.testmod(importlib.import_module(name), extraglobs=GLOBALS)
-    assert result.failed == 0
+    module = importlib.import_module(name)
+    assert doctest.testmod(module, extraglobs={"torch": torch}).failed == 0
 
 
-def _globals():
-    import torch
-
-    return {"torch": torch}
-
-
-GLOBALS = _globals()
+def test_the_layers_have_examples():
+    with_example = {
+        name
+        for name in MODULES
+        if any(t.examples for t in doctest.DocTestFinder().find(
+            importlib.import_module(name)))
+    }  # fmt: skip
+    assert {
+        "attnpool_mm.pooling.self_attentive",
+        "attnpool_mm.pooling.weighted",
+        "attnpool_mm.backbones.resnet",
+        "attnpool_mm.backbones.mobilenet_v2",
+    } <= with_example
