@@ -1,10 +1,13 @@
 # Everything from a fresh clone: `make demo`, `make test`. Settings:
 #   PYTHON=python3.11   the interpreter that makes the environment, if it is not there
 #   VENV=.venv          where it is made
+#   PACKAGES=openmmlab  OpenMMLab's own releases of 2024 instead of OneDL's (onedl);
+#                       with a VENV of their own
 #   MAX_JOBS=2          compilers at a time for MMCV's ops
 # pip's own variables (PIP_INDEX_URL, PIP_FIND_LINKS, ...) are honoured.
 PYTHON ?= python3
 VENV ?= .venv
+PACKAGES ?= onedl
 MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PYTEST_ARGS ?=
 
@@ -12,6 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c requirements/tried.txt
 STAMP := $(VENV)/.stamp
+MMCV := $(shell grep -o '^[a-z-]*mmcv' requirements/$(PACKAGES).txt)
 
 .DELETE_ON_ERROR:
 .PHONY: env demo test test-slow lint format clean
@@ -35,17 +39,17 @@ $(STAMP)-mmcv: $(STAMP)-torch
 	@echo "[3/5] MMCV, its operators compiled here (5 to 8 minutes;" \
 	    "seconds if pip has the wheel in its cache)"
 	@CFLAGS="$${CFLAGS--g0}" MAX_JOBS=$(MAX_JOBS) $(INSTALL) \
-	    --no-build-isolation onedl-mmcv
+	    --no-build-isolation $(MMCV)
 	@# Operators that were compiled against another PyTorch do not load.
 	@$(BIN)/python -c 'import mmcv.ops' 2>/dev/null || { \
 	    echo "      again, against this PyTorch (5 to 8 minutes)"; \
 	    CFLAGS="$${CFLAGS--g0}" MAX_JOBS=$(MAX_JOBS) $(INSTALL) --no-deps \
-	        --no-build-isolation --no-cache-dir --force-reinstall onedl-mmcv; }
+	        --no-build-isolation --no-cache-dir --force-reinstall $(MMCV); }
 	@touch $@
 
-$(STAMP)-openmmlab: requirements/onedl.txt $(STAMP)-mmcv
+$(STAMP)-openmmlab: requirements/$(PACKAGES).txt $(STAMP)-mmcv
 	@echo "[4/5] MMEngine, MMDetection, MMPretrain (1 minute)"
-	@$(INSTALL) --no-build-isolation -r requirements/onedl.txt
+	@$(INSTALL) --no-build-isolation -r requirements/$(PACKAGES).txt
 	@touch $@
 
 $(STAMP)-project: setup.py requirements/runtime.txt requirements/demo.txt \

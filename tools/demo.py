@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--work-dir", default="work_dirs/demo", help="all output")
-    parser.add_argument("--train-images", type=int, default=500, help="of the detector")
+    parser.add_argument("--train-images", type=int, default=560, help="of the detector")
     parser.add_argument("--val-images", type=int, default=150, help="of the detector")
     parser.add_argument("--pretrain-epochs", type=int, default=10, help="classifier's")
     parser.add_argument("--epochs", type=int, default=4, help="detector's")

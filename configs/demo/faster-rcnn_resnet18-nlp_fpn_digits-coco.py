@@ -37,7 +37,7 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=5e-4, weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=7e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=20),
 )
 param_scheduler = [
