@@ -3,6 +3,8 @@
 PyTorch's layers with the arguments of the family, (in_channels, stride, …).
 """
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,7 +13,23 @@ from ..errors import ConfigError
 from ..registry import MODELS
 
 
-class _PlainPool2d(nn.Module):
+class PlainPool2d(nn.Module):
+    """Base of max and average pooling. A map smaller than the kernel is one window.
+
+    Args:
+        in_channels: Channels of the input.
+        stride: Distance of the windows in pixels.
+        kernel_size: Width and height of a window. Default: the stride.
+        padding: As in PyTorch's layers.
+        ceil_mode: As in PyTorch's layers.
+
+    Raises:
+        ConfigError: `in_channels`, `stride` or `kernel_size` is not a positive
+            integer, or `padding` is more than half the kernel.
+    """
+
+    pool: Callable[..., Tensor]
+
     def __init__(
         self,
         in_channels: int,
@@ -35,9 +53,10 @@ class _PlainPool2d(nn.Module):
         self.padding = padding
         self.ceil_mode = ceil_mode
 
-    def _window(self, x: Tensor) -> list[int]:
-        """The kernel, clamped to a map that is smaller."""
-        return [min(self.kernel_size, s + 2 * self.padding) for s in x.shape[-2:]]
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool (B, C, H, W)."""
+        window = [min(self.kernel_size, s + 2 * self.padding) for s in x.shape[-2:]]
+        return self.pool(x, window, self.stride, self.padding, ceil_mode=self.ceil_mode)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -49,49 +68,27 @@ class _PlainPool2d(nn.Module):
 
 
 @MODELS.register_module()
-class MaxPool2d(_PlainPool2d):
-    """Max pooling. A map smaller than the kernel is one window.
+class MaxPool2d(PlainPool2d):
+    """Max pooling; the arguments are those of `PlainPool2d`.
 
-    Args:
-        in_channels: Channels of the input.
-        stride: Distance of the windows in pixels.
-        kernel_size: Width and height of a window. Default: the stride.
-        padding: As in `nn.MaxPool2d`.
-        ceil_mode: As in `nn.MaxPool2d`.
-
-    Raises:
-        ConfigError: `in_channels`, `stride` or `kernel_size` is not a positive
-            integer, or `padding` is more than half the kernel.
+    Example:
+        >>> MaxPool2d(16, stride=2)(torch.rand(1, 16, 9, 8)).shape
+        torch.Size([1, 16, 4, 4])
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool (B, C, H, W)."""
-        return F.max_pool2d(
-            x, self._window(x), self.stride, self.padding, ceil_mode=self.ceil_mode
-        )
+    pool = staticmethod(F.max_pool2d)
 
 
 @MODELS.register_module()
-class AvgPool2d(_PlainPool2d):
-    """Average pooling. A map smaller than the kernel is one window.
+class AvgPool2d(PlainPool2d):
+    """Average pooling; the arguments are those of `PlainPool2d`.
 
-    Args:
-        in_channels: Channels of the input.
-        stride: Distance of the windows in pixels.
-        kernel_size: Width and height of a window. Default: the stride.
-        padding: As in `nn.AvgPool2d`.
-        ceil_mode: As in `nn.AvgPool2d`.
-
-    Raises:
-        ConfigError: `in_channels`, `stride` or `kernel_size` is not a positive
-            integer, or `padding` is more than half the kernel.
+    Example:
+        >>> AvgPool2d(16, stride=2)(torch.rand(1, 16, 9, 8)).shape
+        torch.Size([1, 16, 4, 4])
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool (B, C, H, W)."""
-        return F.avg_pool2d(
-            x, self._window(x), self.stride, self.padding, ceil_mode=self.ceil_mode
-        )
+    pool = staticmethod(F.avg_pool2d)
 
 
 @MODELS.register_module()
