@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> None:
     cfg = configure(args)
     preflight.check_data_paths(cfg, ("train", "val"))
     preflight.check_checkpoint_path(cfg.get("load_from"))
+    if args.resume not in (None, "auto"):
+        preflight.check_resumable(args.resume, args.trust_checkpoint)
     launch.setup_distributed(cfg)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)

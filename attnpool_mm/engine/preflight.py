@@ -12,6 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..checkpoint import load_checkpoint_file
 from ..errors import ConfigError
 from ..pooling import SelfAttentivePool2d
 
@@ -66,6 +67,29 @@ def check_checkpoint_path(path: str | None) -> None:
     """
     if path and _is_missing(path):
         raise ConfigError(f"checkpoint {path}: there is no such file")
+
+
+def check_resumable(path: str, trust: bool = False) -> None:
+    """Check that a local checkpoint holds a training to go on with.
+
+    Args:
+        path: The checkpoint.
+        trust: As in `load_checkpoint_file`.
+
+    Raises:
+        ConfigError: If it is not there, is refused, or holds weights alone.
+    """
+    check_checkpoint_path(path)
+    if not os.path.exists(path):  # a URL
+        return
+    needed = {"meta", "message_hub", "optimizer", "state_dict"}
+    missing = needed - set(load_checkpoint_file(path, trust=trust))
+    if missing:
+        raise ConfigError(
+            f"--resume {path}: the file has no {', '.join(sorted(missing))}; it is "
+            "no training to go on with. To start from its weights: "
+            f"--cfg-options load_from={path}"
+        )
 
 
 def _check_dataset(key: str, dataset: ConfigDict) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -39,6 +40,18 @@ def test_patches_that_fit(digits):
     after = runner.model.state_dict()
     assert all((after[k] == v).all() for k, v in before.items())
     assert runner.model.training
+
+
+def test_resuming_needs_more_than_weights(tmp_path):
+    weights, whole = str(tmp_path / "weights.pth"), str(tmp_path / "whole.pth")
+    torch.save({"state_dict": {}}, weights)
+    with pytest.raises(ConfigError, match="has no message_hub, meta, optimizer; it is"):
+        preflight.check_resumable(weights)
+    torch.save(dict(state_dict={}, meta={}, message_hub={}, optimizer={}), whole)
+    preflight.check_resumable(whole)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        preflight.check_resumable(str(tmp_path / "absent.pth"))
+    preflight.check_resumable("https://host.invalid/epoch_1.pth")
 
 
 @pytest.mark.parametrize("options, message", [
