@@ -39,7 +39,8 @@ class AttnPoolMobileNetV2(MobileNetV2):
         ConfigError: An argument is not one of the accepted values.
 
     Source:
-        "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023, section 4.
+        "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023, arXiv
+        2209.07659.
 
     Example:
         >>> import torch

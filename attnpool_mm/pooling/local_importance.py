@@ -28,8 +28,8 @@ class LocalImportancePool2d(WeightedPool2d):
         ConfigError: An argument is not one of the accepted values.
 
     Source:
-        "LIP: Local Importance-based Pooling", ICCV 2019, eq. 4 and section 3.3;
-        "Self-Attentive Pooling", WACV 2023, section 4.
+        "LIP: Local Importance-based Pooling", ICCV 2019, arXiv 1908.04156; the other
+        form from "Self-Attentive Pooling", WACV 2023, arXiv 2209.07659.
 
     Example:
         >>> LocalImportancePool2d(16, stride=2)(torch.rand(2, 16, 8, 8)).shape

@@ -60,7 +60,8 @@ class SelfAttentivePool2d(WeightedPool2d):
             False (the weights could be negative).
 
     Source:
-        "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023, section 3.
+        "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023, arXiv
+        2209.07659.
 
     Example:
         >>> pool = SelfAttentivePool2d(64, stride=2, num_heads=2, normalize=False)

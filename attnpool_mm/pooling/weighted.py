@@ -43,8 +43,8 @@ def weighted_pool2d(
         data type of `x`.
 
     Source:
-        LIP, ICCV 2019, eq. 4; "Self-Attentive Pooling for Efficient Deep
-        Learning", WACV 2023, section 3.
+        "LIP: Local Importance-based Pooling", ICCV 2019; "Self-Attentive Pooling for
+        Efficient Deep Learning", WACV 2023.
 
     Example:
         >>> x = torch.arange(4.0).view(1, 1, 2, 2)
