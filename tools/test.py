@@ -158,6 +158,7 @@ def run(args: argparse.Namespace) -> None:
     if item == "pred":
         runner.test_evaluator.metrics.append(dump_predictions(cfg, args.out))
     metrics = runner.test()
+    launch.stop_workers(runner)
     if item == "metrics" and is_main_process():
         mmengine.dump(metrics, args.out)
 

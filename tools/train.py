@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
     runner = launch.build_runner(cfg)
     preflight.check_patches(runner)
     runner.train()
+    launch.stop_workers(runner)
 
 
 def main() -> None:

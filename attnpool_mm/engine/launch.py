@@ -125,9 +125,18 @@ def use_amp(cfg: Config) -> None:
 
 
 def adapt_to_device(cfg: Config) -> None:
-    """Replace mixed precision for GPUs by its CPU counterpart on a CPU."""
+    """Replace mixed precision for GPUs by its CPU counterpart on a CPU.
+
+    Raises:
+        ConfigError: If the model cannot train in mixed precision there.
+    """
     wrapper = cfg.get("optim_wrapper") or {}
     if get_device() == "cpu" and wrapper.get("type") == "AmpOptimWrapper":
+        if "rpn_head" in cfg.get("model", {}):
+            raise ConfigError(
+                f"--amp: {cfg.model.type} picks its proposals with MMCV's NMS, which "
+                "has no bfloat16 on the CPU; leave --amp out there"
+            )
         wrapper.type = "CPUAmpOptimWrapper"
         for gpu_only in ("loss_scale", "dtype", "use_fsdp"):
             wrapper.pop(gpu_only, None)
@@ -200,6 +209,18 @@ def setup_distributed(cfg: Config) -> None:
         "find_unused_parameters": cfg.get("find_unused_parameters", False),
     }
     cfg.model_wrapper_cfg = {**wrapper, **(cfg.get("model_wrapper_cfg") or {})}
+
+
+def stop_workers(runner: Runner) -> None:
+    """End the workers of the data loaders now, in order.
+
+    Persistent ones live as long as their loader, and print tracebacks when the
+    garbage collector takes their queues apart.
+    """
+    for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+        loader = getattr(loop, "dataloader", None)
+        if loader is not None:
+            loader._iterator = None
 
 
 def leave_distributed() -> None:

@@ -272,6 +272,15 @@ class TestMixedPrecision:
         assert model.weight.dtype == torch.float32
         assert not torch.equal(model.weight, before)
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without GPU")
+    def test_proposals_on_the_cpu_are_refused(self):
+        cfg = self.config()
+        cfg.model = {"type": "FasterRCNN", "rpn_head": {}}
+        launch.adapt_to_device(cfg)
+        launch.use_amp(cfg)
+        with pytest.raises(ConfigError, match="--amp: FasterRCNN picks its proposals"):
+            launch.adapt_to_device(cfg)
+
     def test_other_wrappers_are_left_alone(self):
         cfg = self.config()
         expected = cfg.to_dict()

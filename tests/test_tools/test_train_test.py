@@ -258,12 +258,18 @@ def test_resume_goes_on_with_mixed_precision(folder, trained):
 
 def test_two_processes_train(folder):
     work_dir = folder / "two"
-    succeed(
+    workers = [
+        f"{loader}_dataloader.{option}"
+        for loader in ("train", "val")
+        for option in ("num_workers=1", "persistent_workers=True")
+    ]
+    done = succeed(
         "dist_train.sh",
         *("tiny.py", 2, "--work-dir", work_dir, "--cfg-options"),
-        *("train_cfg.max_epochs=1", "randomness.seed=1"),
+        *("train_cfg.max_epochs=1", "randomness.seed=1", *workers),
         cwd=folder,
     )
+    assert "Traceback" not in done.stdout + done.stderr
     assert len(logged(work_dir, "loss")) == 2  # 32 pictures in 2 steps of 2 x 8
     assert load_checkpoint_file(work_dir / "epoch_1.pth")["meta"]["iter"] == 2
     assert len(logged(work_dir, "accuracy/top1")) == 1
