@@ -38,6 +38,23 @@ class CPUAmpOptimWrapper(OptimWrapper):
             yield
 
 
+class KeyValueAction(DictAction):
+    """MMEngine's `DictAction`, which says what is wrong with a word without '='."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: list[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Parse the words."""
+        for word in values:
+            if "=" not in word:
+                raise argparse.ArgumentError(self, f"{word!r}: expected KEY=VALUE")
+        super().__call__(parser, namespace, values, option_string)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that both tools have."""
     parser.add_argument("config", help="config file")
@@ -47,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=KeyValueAction,
         metavar="KEY=VALUE",
         help="config values to override, such as model.head.num_classes=5, "
         'key="[a,b]" or key="[(a,b),(c,d)]" (quoted, without spaces)',

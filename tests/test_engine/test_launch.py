@@ -40,6 +40,16 @@ def error_of(dataset, **keys):
     return str(caught.value)
 
 
+def test_options_are_key_and_value(capsys):
+    parser = argparse.ArgumentParser()
+    launch.add_arguments(parser)
+    args = parser.parse_args(["tiny.py", "--cfg-options", "a.b=1", "c=[x,2]"])
+    assert args.cfg_options == {"a.b": 1, "c": ["x", 2]}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["tiny.py", "--cfg-options", "a.b=1", "model.depth"])
+    assert "'model.depth': expected KEY=VALUE" in capsys.readouterr().err
+
+
 class TestConfig:
     def test_work_dir_of_command_line_then_file_then_name(self, config_file):
         assert launch.load_config(make_args(config_file)).work_dir == os.path.join(
