@@ -148,7 +148,8 @@ def check_patches(runner: Runner) -> None:
     """Send the first training image through the backbone.
 
     A self-attentive pool whose patch is larger than its map works, on one token, but
-    it is hardly what was meant; the pool would say so in the first iteration.
+    it is hardly what was meant: here it is an error, in the layer a warning, which
+    training would show in its first iteration.
 
     Raises:
         ConfigError: If a patch is larger than the map that it gets.

@@ -146,8 +146,8 @@ class SelfAttentivePool2d(WeightedPool2d):
         if not torch.compiler.is_compiling():
             warnings.warn(
                 f"patch_size={self.patch_size} is larger than the {height}x{width} "
-                "map: it is padded with zeros to one patch. A patch_size of at most "
-                f"{min(height, width)} fits.",
+                "map, which the layer pads with zeros to one patch: at most "
+                f"{min(height, width)} fits",
                 stacklevel=4,
             )
         return F.pad(x, (0, short[0], 0, short[1]))
