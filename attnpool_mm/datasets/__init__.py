@@ -2,8 +2,10 @@
 
 from .digits import Digits, load_digit_images, split_indices
 from .digits_coco import DigitScenes, Scene, write_digits_coco
+from .stl10 import STL10
 
 __all__ = [
+    "STL10",
     "DigitScenes",
     "Digits",
     "Scene",
