@@ -47,8 +47,9 @@ class STL10(BaseDataset):
     """STL-10 for MMPretrain's classifiers, out of its own binary files.
 
     Every sample has an ``img``, uint8 of shape (96, 96, 3), and, except in the
-    unlabeled split, a ``gt_label`` from 0 to 9. The channels are R, G, B, as
-    MMPretrain's ``CIFAR10`` has them: the data preprocessor's ``to_rgb`` is False.
+    unlabeled split, a ``gt_label`` from 0 to 9. The channels are B, G, R, as
+    of an image that is loaded from a file (MMPretrain's ``CIFAR10`` has R, G, B), so
+    that the data preprocessor's ``to_rgb=True`` is right for photographs too.
 
     An image is read from the disk when it is asked for, so that the 2.8 GB of the
     unlabeled split are neither held in memory nor copied to the loader's workers.
@@ -178,7 +179,7 @@ class STL10(BaseDataset):
             IMAGE_BYTES,
             offset=info["image_index"] * IMAGE_BYTES,
         )
-        image = data.reshape(IMAGE_SHAPE).transpose(2, 1, 0)
+        image = data.reshape(IMAGE_SHAPE)[::-1].transpose(2, 1, 0)
         info["img"] = np.ascontiguousarray(image)
         return info
 

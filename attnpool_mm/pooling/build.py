@@ -26,29 +26,38 @@ def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
         >>> build_pool(dict(type='MaxPool2d', kernel_size=3), 16, 2).kernel_size
         3
     """
-    if not isinstance(cfg, dict) or "type" not in cfg:
-        raise ConfigError(f"pool {cfg!r}: a dict with the key 'type' is accepted")
-    pool_type = cfg["type"]
-    if isinstance(pool_type, str):
-        try:
-            pool_class = MODELS.get(pool_type)
-        except RuntimeError:  # what MMEngine raises for a name without a dot
-            pool_class = None
-        if pool_class is None:
-            raise ConfigError(
-                f"pool type={pool_type!r} is not registered: accepted are "
-                f"{', '.join(pool_names())}, or a registered 'scope.Name'"
-            )
-    else:
-        pool_class = pool_type
+    kind = pool_class(cfg)
     cfg = {"in_channels": in_channels, "stride": stride, **cfg}
-    _check_arguments(pool_class, cfg)
+    _check_arguments(kind, cfg)
     return MODELS.build({"_scope_": SCOPE, **cfg})
 
 
-def _check_arguments(pool_class: type, cfg: dict) -> None:
-    name = pool_class.__name__
-    parameters = inspect.signature(pool_class).parameters.values()
+def pool_class(cfg: dict) -> type:
+    """The class that a pool's config names.
+
+    Raises:
+        ConfigError: `cfg` has no type, or one that is not registered.
+    """
+    if not isinstance(cfg, dict) or "type" not in cfg:
+        raise ConfigError(f"pool {cfg!r}: a dict with the key 'type' is accepted")
+    pool_type = cfg["type"]
+    if not isinstance(pool_type, str):
+        return pool_type
+    try:
+        kind = MODELS.get(pool_type)
+    except RuntimeError:  # what MMEngine raises for a name without a dot
+        kind = None
+    if kind is None:
+        raise ConfigError(
+            f"pool type={pool_type!r} is not registered: accepted are "
+            f"{', '.join(pool_names())}, or a registered 'scope.Name'"
+        )
+    return kind
+
+
+def _check_arguments(kind: type, cfg: dict) -> None:
+    name = kind.__name__
+    parameters = inspect.signature(kind).parameters.values()
     names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     given = set(cfg) - {"type", "_scope_"}
     unknown = given - set(names)

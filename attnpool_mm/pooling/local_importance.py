@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_choice, check_odd
+from ..checks import check_choice, check_int
+from ..layers.build import build_conv
 from ..registry import MODELS
-from .weighted import WeightedPool2d, init_convs, subtract_window_max
+from .weighted import WeightedPool2d, full_precision, init_convs, subtract_window_max
 
 
 @MODELS.register_module()
@@ -21,8 +22,10 @@ class LocalImportancePool2d(WeightedPool2d):
         in_channels: Channels C of the input.
         stride: Width and height of a pooling window in pixels.
         form: "sap" or "original".
-        kernel_size: Of the convolution C → C, odd. Default: 1 for "sap", 3 for
-            "original".
+        kernel_size: Of the convolution C → C. An even one looks a pixel further to
+            the right and below. Default: 1 for "sap", 3 for "original".
+        normalize: Divide by the window's mean weight.
+        conv_cfg: Type of the convolution. Default: `nn.Conv2d`.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -44,15 +47,21 @@ class LocalImportancePool2d(WeightedPool2d):
         stride: int = 2,
         form: str = "sap",
         kernel_size: int | None = None,
+        normalize: bool = True,
+        conv_cfg: dict | None = None,
     ):
-        super().__init__(in_channels, stride)
+        super().__init__(in_channels, stride, normalize)
         self.form = check_choice("form", form, ("sap", "original"))
         original = form == "original"
         if kernel_size is None:
             kernel_size = 3 if original else 1
-        check_odd("kernel_size", kernel_size)
-        self.conv = nn.Conv2d(
-            in_channels, in_channels, kernel_size, padding=kernel_size // 2
+        check_int("kernel_size", kernel_size)
+        self.conv = build_conv(
+            conv_cfg,
+            in_channels,
+            in_channels,
+            kernel_size,
+            padding=kernel_size // 2,
         )
         self.norm = (
             nn.InstanceNorm2d(in_channels, affine=True)
@@ -63,15 +72,20 @@ class LocalImportancePool2d(WeightedPool2d):
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), of the same shape."""
-        logit = self.conv(x)
+        # padding="same" would do, but PyTorch warns of it with an even kernel, whose
+        # padding on both sides gives a row and a column too many.
+        logit = self.conv(x)[..., -x.shape[-2] :, -x.shape[-1] :]
         if self.form == "sap":
-            return self.norm(logit).sigmoid().exp()
+            return full_precision(self.norm(logit)).sigmoid().exp()
         # As a group norm of one channel a group, which takes a 1×1 map too.
         norm = self.norm
         logit = torch.group_norm(
             logit, self.in_channels, norm.weight, norm.bias, norm.eps
         )
-        return subtract_window_max(self.max_logit * logit.sigmoid(), self.stride).exp()
+        logit = self.max_logit * full_precision(logit).sigmoid()
+        if self.normalize:
+            logit = subtract_window_max(logit, self.stride)
+        return logit.exp()
 
     def extra_repr(self) -> str:
         """The arguments that no submodule shows."""

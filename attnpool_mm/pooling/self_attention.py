@@ -53,3 +53,21 @@ def aligned_attention(
         query, key, value = (F.pad(t, (0, missing)) for t in (query, key, value))
     attended = F.scaled_dot_product_attention(query, key, value, scale=width**-0.5)
     return attended[..., :width]
+
+
+def attend(x: Tensor, position: nn.Module | None, attention: SelfAttention) -> Tensor:
+    """Self-attention over the pixels of a map.
+
+    Args:
+        x: The map (B, channels, H, W).
+        position: Gives the positions to be added, (channels, H, W), for (H, W).
+        attention: Attends over the pixels.
+
+    Returns:
+        A map of the same shape.
+    """
+    grid = x.shape[-2:]
+    if position is not None:
+        x = x + position(*grid)
+    tokens = attention(x.flatten(2).transpose(1, 2))
+    return tokens.transpose(1, 2).unflatten(2, grid)

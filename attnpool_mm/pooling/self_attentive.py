@@ -5,17 +5,19 @@ from collections import OrderedDict
 from numbers import Real
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import check_int
 from ..errors import ConfigError
+from ..layers.build import build_conv
 from ..registry import MODELS
 from .position import LearnedPosition2d
-from .self_attention import SelfAttention
+from .self_attention import SelfAttention, attend
 from .weighted import (
     WeightedPool2d,
+    full_precision,
     init_convs,
+    pad_to,
     subtract_window_max,
     upsample_nearest,
 )
@@ -54,6 +56,8 @@ class SelfAttentivePool2d(WeightedPool2d):
         position: Add learned positions to the tokens (False: "nope").
         embed_norm: BatchNorm after the patch embedding (False: "nobn1").
         restore_norm: BatchNorm after the restoration (False: "nobn2").
+        conv_cfg: Type of the two convolutions, e.g. `dict(type='DynamicConv2d')`.
+            Default: `nn.Conv2d`.
 
     Raises:
         ConfigError: An argument is out of range, or `exp` and `sigmoid` are both
@@ -69,6 +73,8 @@ class SelfAttentivePool2d(WeightedPool2d):
         torch.Size([2, 64, 7, 7])
     """
 
+    weight_by_patch = True  # the weight is constant in a patch
+
     def __init__(
         self,
         in_channels: int,
@@ -82,6 +88,7 @@ class SelfAttentivePool2d(WeightedPool2d):
         position: bool = True,
         embed_norm: bool = True,
         restore_norm: bool = True,
+        conv_cfg: dict | None = None,
     ):
         super().__init__(in_channels, stride, normalize)
         self.patch_size = check_int("patch_size", patch_size)
@@ -98,21 +105,21 @@ class SelfAttentivePool2d(WeightedPool2d):
         self.exp = exp
         self.sigmoid = sigmoid
         width = num_heads * max(1, round(embed_ratio * in_channels / num_heads))
-        self.embed = nn.Sequential(
-            OrderedDict(conv=nn.Conv2d(in_channels, width, patch_size, patch_size))
-        )
+        embed = build_conv(conv_cfg, in_channels, width, patch_size, stride=patch_size)
+        self.embed = nn.Sequential(OrderedDict(conv=embed))
         if embed_norm:
             self.embed.norm = nn.BatchNorm2d(width)
         self.embed.relu = nn.ReLU(inplace=True)
         self.position = LearnedPosition2d(width) if position else None
         self.attention = SelfAttention(width, num_heads)
-        self.restore = nn.Sequential(OrderedDict(conv=nn.Conv2d(width, in_channels, 1)))
+        restore = build_conv(conv_cfg, width, in_channels, 1)
+        self.restore = nn.Sequential(OrderedDict(conv=restore))
         if restore_norm:
             self.restore.norm = nn.BatchNorm2d(in_channels)
         init_convs(self)
-        if normalize and patch_size % stride == 0:
+        if self.weight_by_patch and normalize and patch_size % stride == 0:
             warnings.warn(
-                f"SelfAttentivePool2d with patch_size={patch_size}, a multiple of "
+                f"{type(self).__name__} with patch_size={patch_size}, a multiple of "
                 f"stride={stride}, and normalize=True is average pooling: the weight "
                 "is constant in every window and cancels, and the attention gets no "
                 "gradient. Set normalize=False, or a patch_size that is not a "
@@ -122,41 +129,42 @@ class SelfAttentivePool2d(WeightedPool2d):
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), one for each patch and channel."""
-        size = x.shape[-2:]
-        tokens = self.embed(self._pad_to_patch(x))
-        grid = tokens.shape[-2:]
-        if self.position is not None:
-            tokens = tokens + self.position(*grid)
-        tokens = self.attention(tokens.flatten(2).transpose(1, 2))
-        tokens = tokens.transpose(1, 2).unflatten(2, grid)
+        tokens = attend(
+            self.embed(self._pad_to_patch(x)), self.position, self.attention
+        )
+        logit = self._restore(tokens, x.shape[-2:])
+        return logit.exp() if self.exp else logit
+
+    def _restore(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """The logits of the weights, on the grid of `tokens` or that of the map."""
         if not self._restore_commutes(tokens, size):
             tokens = upsample_nearest(tokens, size)
-        logit = self.restore(tokens)
+        logit = full_precision(self.restore(tokens))
         if self.sigmoid:
-            logit = logit.sigmoid()
-        elif self.normalize:
-            logit = subtract_window_max(upsample_nearest(logit, size), self.stride)
-        return logit.exp() if self.exp else logit
+            return logit.sigmoid()
+        if self.normalize:
+            return subtract_window_max(upsample_nearest(logit, size), self.stride)
+        return logit
 
     def _pad_to_patch(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        short = [max(0, self.patch_size - side) for side in (width, height)]
-        if not any(short):
-            return x
-        if not torch.compiler.is_compiling():
+        if self.patch_size > min(height, width) and not torch.compiler.is_compiling():
             warnings.warn(
                 f"patch_size={self.patch_size} is larger than the {height}x{width} "
                 "map, which the layer pads with zeros to one patch: at most "
                 f"{min(height, width)} fits",
                 stacklevel=4,
             )
-        return F.pad(x, (0, short[0], 0, short[1]))
+        return pad_to(x, self.patch_size)
 
     def _restore_commutes(self, tokens: Tensor, size: tuple[int, int]) -> bool:
         """Whether restoring before the upsampling gives the same numbers."""
         norm = getattr(self.restore, "norm", None)
-        if norm is None or not norm.training:
+        by_pixel = type(self.restore.conv) is nn.Conv2d
+        if by_pixel and (norm is None or not norm.training):
             return True
+        # What looks at the whole map, batch statistics or a dynamic convolution,
+        # sees the same where each patch covers as many pixels.
         batch, _, height, width = tokens.shape
         tiled = size[0] % height == 0 and size[1] % width == 0
         # One value has no variance; the upsampled map has as many as it has pixels.

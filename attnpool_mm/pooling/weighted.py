@@ -1,5 +1,6 @@
 """Weighted pooling: the formula that every learned pool here shares."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -85,6 +86,17 @@ def upsample_nearest(x: Tensor, size: tuple[int, int]) -> Tensor:
     if x.shape[-2:] == tuple(size):
         return x
     return F.interpolate(x, size=tuple(size), mode="nearest")
+
+
+def pad_to(x: Tensor, side: int) -> Tensor:
+    """`x` (B, C, H, W) with zeros below and to the right up to `side` pixels."""
+    short = [max(0, side - length) for length in x.shape[-2:]]
+    return F.pad(x, (0, short[1], 0, short[0])) if any(short) else x
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """`x` in float32, if it is in float16 or bfloat16."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def subtract_window_max(logit: Tensor, stride: int) -> Tensor:

@@ -6,8 +6,7 @@ data_preprocessor = dict(
     num_classes=10,
     mean=[127.5, 127.5, 127.5],
     std=[127.5, 127.5, 127.5],
-    # the images are RGB already
-    to_rgb=False,
+    to_rgb=True,
 )
 
 train_pipeline = [

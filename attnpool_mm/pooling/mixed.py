@@ -1,0 +1,86 @@
+"""A pool whose weights are the product of other pools' weights."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..registry import MODELS
+from .build import build_pool, pool_class
+from .weighted import WeightedPool2d, upsample_nearest
+
+
+@MODELS.register_module()
+class MixedPool2d(WeightedPool2d):
+    r"""Pooling with several weights at once, :math:`w = w_1 w_2 \dots`.
+
+    The paper's mixtures are two configurations: "mixp", the weights of
+    `LocalImportancePool2d` times those of `SelfAttentivePool2d`, and "dfmixp", those
+    of `DeformableSelfAttentivePool2d` times a local weight with a p×p kernel.
+
+    Args:
+        in_channels: Channels of the input.
+        stride: Width and height of a pooling window in pixels.
+        pools: Configs of the pools, each of them a `WeightedPool2d`. They get
+            `in_channels`, `stride` and `normalize` from here.
+        normalize: Divide by the window's mean weight.
+
+    Raises:
+        ConfigError: `pools` is empty, or an entry is no config of such a pool, or
+            has a `stride` or `normalize` of its own.
+
+    Source:
+        "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023, arXiv
+        2209.07659.
+
+    Example:
+        >>> import torch
+        >>> pool = MixedPool2d(16, stride=2, pools=[
+        ...     dict(type='LocalImportancePool2d'), dict(type='SelfAttentivePool2d')])
+        >>> pool(torch.rand(2, 16, 9, 8)).shape
+        torch.Size([2, 16, 4, 4])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int = 2,
+        pools: Sequence[dict] = (
+            dict(type="LocalImportancePool2d"),
+            dict(type="SelfAttentivePool2d"),
+        ),
+        normalize: bool = True,
+    ):
+        super().__init__(in_channels, stride, normalize)
+        if not isinstance(pools, (list, tuple)) or not pools:
+            raise ConfigError(
+                f"pools={pools!r}: a list of the configs of pools is accepted"
+            )
+        self.pools = nn.ModuleList(self._build(cfg) for cfg in pools)
+
+    def _build(self, cfg: dict) -> WeightedPool2d:
+        kind = pool_class(cfg)
+        if not (isinstance(kind, type) and issubclass(kind, WeightedPool2d)):
+            raise ConfigError(
+                f"pools: type={cfg['type']!r} has no weights to multiply; a pool "
+                "derived from WeightedPool2d is accepted"
+            )
+        own = {"in_channels", "stride", "normalize"} & set(cfg)
+        if own:
+            raise ConfigError(
+                f"pools: {cfg['type']!r} has {', '.join(sorted(own))} of its own; "
+                "those of MixedPool2d are the ones that count"
+            )
+        cfg = {**cfg, "normalize": self.normalize}
+        return build_pool(cfg, self.in_channels, self.stride)
+
+    def compute_weight(self, x: Tensor) -> Tensor:
+        """The product of the weights of `x` (B, C, H, W)."""
+        weights = [pool.compute_weight(x) for pool in self.pools]
+        size = x.shape[-2:]
+        if all(w.shape[-2:] == weights[0].shape[-2:] for w in weights):
+            size = weights[0].shape[-2:]
+        product = upsample_nearest(weights[0], size)
+        for weight in weights[1:]:
+            product = product * upsample_nearest(weight, size)
+        return product
