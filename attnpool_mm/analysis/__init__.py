@@ -1,5 +1,6 @@
-"""Looking into a trained network."""
+"""Looking into a network."""
 
 from .maps import draw_weights, record_weights
+from .stages import Stage, describe_stages
 
-__all__ = ["draw_weights", "record_weights"]
+__all__ = ["Stage", "describe_stages", "draw_weights", "record_weights"]

@@ -1,58 +1,58 @@
-"""The backbones compute what the authors' networks compute."""
+"""The backbones compute what the authors' networks compute, keywords and all."""
 
 import pytest
-from reference import Case, backbone_state
+import torch.nn.functional as F
+from reference import VECTORS, Case
 
-from attnpool_mm.backbones import AttnPoolMobileNetV2, AttnPoolResNet
+from attnpool_mm.backbones import AttnPoolBackbone
+from attnpool_mm.checkpoint import convert_authors_state_dict
 
-MAX_2X2 = dict(type="MaxPool2d", kernel_size=2)
-NLP = dict(type="SelfAttentivePool2d", num_heads=2)
-NOWIN = dict(NLP, normalize=False)
-
-
-def resnet18(**kwargs):
-    return AttnPoolResNet(
-        18, out_indices=(0, 1, 2, 3), **{"stem_pool_cfg": MAX_2X2, **kwargs}
-    )
+NETWORKS = sorted(path.stem for path in VECTORS.glob("*-*.json"))
 
 
-def mobilenet(**kwargs):
-    return AttnPoolMobileNetV2(out_indices=range(8), **kwargs)
+def load(arch, state, **kwargs):
+    """The backbone with the authors' weights; what is left is the classifier's."""
+    converted = convert_authors_state_dict(state, arch)
+    backbone = AttnPoolBackbone(arch, **kwargs)
+    prefix = "backbone."
+    own = {k.removeprefix(prefix): v for k, v in converted.items() if prefix in k}
+    backbone.load_state_dict(own)
+    return backbone, {k: v for k, v in converted.items() if prefix not in k}
 
 
-NETWORKS = {
-    "resnet18-skip-1222": lambda: resnet18(),
-    "resnet18-nlp_headfix2_nowin-1222": lambda: resnet18(pool_cfg=NOWIN),
-    "resnet18_v2-lip-2222": lambda: resnet18(
-        strides=(2, 2, 2, 2),
-        pool_cfg=dict(type="LocalImportancePool2d"),
-        pool_position="first_block",
-    ),
-    "prepool-nlp_headfix2-4-resnet18-nlp_headfix2-1222": lambda: resnet18(
-        pool_cfg=NLP,
-        stem_pool_cfg=dict(NLP, patch_size=2, stride=4, num_heads=2),
-        stem_stride=1,
-    ),
-    "mobilenet-nlp_headfix2-1222121": lambda: mobilenet(pool_cfg=NLP),
-    "mobilenet_v2-nlp_headfix2_nowin_reduced-1222121": lambda: mobilenet(
-        pool_cfg=[dict(NOWIN, patch_size=p) for p in (4, 4, 4, 2, 2, 1, 1)],
-        pool_position="first_block",
-    ),
-}
+def assert_near(outs, case, mode):
+    tolerance = {"eval": 1e-4, "train": 1e-2}[mode]
+    for i, out in enumerate(outs):
+        expected = case[f"{mode}{i}"]
+        assert out.shape == expected.shape
+        error = (out - expected).abs().max() / expected.abs().max()
+        assert error < tolerance, f"{mode} output {i}"
+    assert len(outs) == sum(key.startswith(mode) for key in case.arrays)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_agrees_with_the_authors(name):
-    case = Case(name)
-    backbone = NETWORKS[name]()
-    backbone.load_state_dict(backbone_state(case.state))
+def test_every_network_is_here():
+    assert len(NETWORKS) == 6
 
-    for mode, tolerance in (("eval", 1e-4), ("train", 1e-2)):
+
+@pytest.mark.parametrize("arch", NETWORKS)
+def test_agrees_with_the_authors(arch):
+    case = Case(arch)
+    outputs = 8 if "mobilenet" in arch else 4
+    backbone, rest = load(arch, case.state, out_indices=range(outputs))
+    assert rest == {}
+    for mode in ("eval", "train"):
         backbone.train(mode == "train")
-        outs = backbone(case.input)
-        for i, out in enumerate(outs):
-            expected = case[f"{mode}{i}"]
-            assert out.shape == expected.shape
-            error = (out - expected).abs().max() / expected.abs().max()
-            assert error < tolerance, f"{mode} output {i}"
-    assert len(outs) == sum(key.startswith("train") for key in case.arrays)
+        assert_near(backbone(case.input), case, mode)
+
+
+def test_spem_agrees_with_the_authors():
+    case = Case("spem_cifar_depth29_c10")
+    backbone, head = load("spem-29", case.state)
+    for mode in ("eval", "train"):
+        backbone.train(mode == "train")
+        features = backbone(case.input)[-1].mean((2, 3))
+        logits = F.linear(features, head["head.fc.weight"], head["head.fc.bias"])
+        penalty = sum(
+            (p**2).sum() for n, p in backbone.named_parameters() if n.endswith(".p")
+        )
+        assert_near([logits, penalty], case, mode)

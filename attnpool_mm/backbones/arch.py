@@ -1,0 +1,295 @@
+"""Architecture keywords: `resnet18-nlp_headfix2_nowin-1222` → a backbone's config."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any, NoReturn
+
+from torch import nn
+
+from ..errors import ConfigError
+from ..registry import MODELS
+
+RESNET_STRIDES, MOBILENET_STRIDES = "1222", "1222121"
+RESNET = "attnpool_mm.AttnPoolResNet"
+MOBILENET = "attnpool_mm.AttnPoolMobileNetV2"
+BACKBONES = {
+    "resnet18": dict(type=RESNET, depth=18, pool_position="stage_end"),
+    "resnet18_v2": dict(type=RESNET, depth=18, pool_position="first_block"),
+    "resnet50": dict(type=RESNET, depth=50, pool_position="stage_end"),
+    "resnet50_v2": dict(type=RESNET, depth=50, pool_position="first_block"),
+    "mobilenet": dict(type=MOBILENET, pool_position="stage_start"),
+    "mobilenet_v2": dict(type=MOBILENET, pool_position="first_block"),
+}
+PLAIN_POOLS = {
+    "skip": None,
+    "maxp": dict(type="MaxPool2d"),
+    "avgp": dict(type="AvgPool2d"),
+    "lip": dict(type="LocalImportancePool2d"),
+    "gaussian_pool": dict(type="GaussianPool2d"),
+    "attnpool": dict(type="AttentionPool2d"),
+}
+SELF_ATTENTIVE_POOLS = {
+    "nlp": dict(type="SelfAttentivePool2d"),
+    "nlpnoexp": dict(type="SelfAttentivePool2d", exp=False),
+    "nlpnosigmoid": dict(type="SelfAttentivePool2d", sigmoid=False),
+    "nlpnope": dict(type="SelfAttentivePool2d", position=False),
+    "nlpnobn1": dict(type="SelfAttentivePool2d", embed_norm=False),
+    "nlpnobn2": dict(type="SelfAttentivePool2d", restore_norm=False),
+    "dfmnlp": dict(type="DeformableSelfAttentivePool2d"),
+    "mixp": dict(type="SelfAttentivePool2d"),
+    "dfmixp": dict(type="DeformableSelfAttentivePool2d"),
+}
+SUFFIXES = ("headfix2", "nowin", "reduced", "reduced0211", "reduced0842")
+HEADS = {RESNET: (4, 8, 16, 32), MOBILENET: (2, 4, 8, 16, 32, 64, 128)}
+PATCHES = {  # None: a stage that cannot have a pool
+    (RESNET, "reduced"): (4, 2, 1, 1),
+    (RESNET, "reduced0211"): (None, 2, 1, 1),
+    (RESNET, "reduced0842"): (None, 8, 4, 2),
+    (MOBILENET, "reduced"): (4, 4, 4, 2, 2, 1, 1),
+}
+DYNAMIC = dict(type="DynamicConv2d")
+GRAMMAR = "[prepool-POOL-STRIDE-]BACKBONE-POOL-STRIDES, or spem-DEPTH"
+
+
+def arch_to_config(arch: str) -> dict[str, Any]:
+    """The backbone's config that an architecture keyword of the authors stands for.
+
+    Args:
+        arch: `[prepool-POOL-STRIDE-]BACKBONE-POOL-STRIDES` in upper or lower case.
+
+            - BACKBONE: `resnet18`, `resnet50` (pools at the stages' ends),
+              `resnet18_v2`, `resnet50_v2` (after the first block), `mobilenet`
+              (MobileNetV2, before the first block), `mobilenet_v2` (after it), each
+              also with `dy` in front: dynamic convolutions.
+            - POOL: `skip` (strided convolution), `maxp`, `avgp`, `lip`,
+              `gaussian_pool`, `attnpool`; `nlp`, `dfmnlp`, `mixp`, `dfmixp`,
+              `nlpnoexp`, `nlpnosigmoid`, `nlpnope`, `nlpnobn1`, `nlpnobn2`, these
+              with any of the suffixes `_headfix2` (2 heads in every stage), `_nowin`
+              (not normalised) and one of `_reduced`, `_reduced0211`, `_reduced0842`
+              (larger patches).
+            - STRIDES: a digit a stage: 4 for a ResNet, 7 for a MobileNetV2.
+            - `prepool-POOL-STRIDE`: the stem's convolution gets stride 1, and that
+              pool follows it, in a ResNet in the place of the max-pool.
+
+            Or `spem-DEPTH`: the CIFAR ResNet with bottlenecks and SPEM.
+
+    Returns:
+        A dict of plain values for `AttnPoolResNet`, `AttnPoolMobileNetV2` or
+        `AttnPoolResNetCIFAR`.
+
+    Raises:
+        ConfigError: A part of the keyword is not in the grammar.
+
+    Source:
+        The code of "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023,
+        arXiv 2209.07659.
+
+    Example:
+        >>> config = arch_to_config('resnet18-nlp_headfix2_nowin-1222')
+        >>> config['depth'], config['strides'], config['pool_position']
+        (18, (1, 2, 2, 2), 'stage_end')
+        >>> config['pool_cfg'][1]['num_heads'], config['pool_cfg'][1]['normalize']
+        (2, False)
+    """
+    if not isinstance(arch, str):
+        raise ConfigError(f"arch={arch!r}: a keyword {GRAMMAR} is accepted")
+    return _Keyword(arch).config()
+
+
+class _Keyword:
+    """A keyword and its parts; the errors name the whole and the part."""
+
+    def __init__(self, arch: str):
+        self.arch = arch
+        self.parts = arch.strip().lower().split("-")
+
+    def config(self) -> dict[str, Any]:
+        parts = self.parts
+        if parts[0] == "spem":
+            return self._spem()
+        prepool = parts[0] == "prepool"
+        if len(parts) != (6 if prepool else 3):
+            if not prepool:
+                self._choice("backbone", parts[0].removeprefix("dy"), BACKBONES)
+            self._fail(f"{len(parts)} parts separated by '-': {GRAMMAR} is accepted")
+        backbone, pool, strides = parts[-3:]
+        dynamic = backbone.startswith("dy")
+        name = backbone.removeprefix("dy")
+        config = deepcopy(self._choice("backbone", name, BACKBONES))
+        kind = config["type"]
+        strides = self._strides(strides, RESNET_STRIDES if kind == RESNET
+                                else MOBILENET_STRIDES)  # fmt: skip
+        conv_cfg = DYNAMIC if dynamic else None
+        config.update(
+            strides=strides, pool_cfg=self._pools(pool, kind, strides, conv_cfg)
+        )
+        if dynamic:
+            config["conv_cfg"] = dict(DYNAMIC)
+        if prepool:
+            config.update(stem_stride=1, stem_pool_cfg=self._prepool(*parts[1:3]))
+        elif kind == RESNET:
+            config["stem_pool_cfg"] = dict(type="MaxPool2d", kernel_size=2)
+        return config
+
+    def _strides(self, text: str, usual: str) -> tuple[int, ...]:
+        if not re.fullmatch(f"[1-9]{{{len(usual)}}}", text):
+            self._fail(
+                f"strides {text!r}: {len(usual)} digits from 1 to 9 are accepted, one "
+                f"a stage, e.g. {usual}"
+            )
+        return tuple(map(int, text))
+
+    def _pools(
+        self, text: str, kind: str, strides: Sequence[int], conv_cfg: dict | None
+    ) -> list[dict | None]:
+        """The pool of each stage."""
+        base, suffixes = self._pool(text)
+        if base in PLAIN_POOLS:
+            pool = PLAIN_POOLS[base]
+            return [dict(pool) if pool and s > 1 else None for s in strides]
+        heads = (2,) * len(strides) if "headfix2" in suffixes else HEADS[kind]
+        patches: Sequence[int | None] = (1,) * len(strides)
+        reduced = _reduced(suffixes)
+        if reduced:
+            if (kind, reduced) not in PATCHES:
+                self._fail(f"pool {text!r}: _{reduced} is for ResNets; for a "
+                           "MobileNetV2 _reduced is accepted")  # fmt: skip
+            patches = PATCHES[kind, reduced]
+        pools: list[dict | None] = []
+        for stride, head, patch in zip(strides, heads, patches, strict=True):
+            if stride > 1 and patch is None:
+                self._fail(
+                    f"pool {text!r}: _{reduced} has no patch for the first stage; "
+                    f"stride 1 is accepted there, not {stride}"
+                )
+            pools.append(
+                _self_attentive(
+                    base,
+                    num_heads=head,
+                    patch_size=patch,
+                    normalize="nowin" not in suffixes,
+                    **_optional(conv_cfg=conv_cfg),
+                )
+                if stride > 1
+                else None
+            )
+        return pools
+
+    def _prepool(self, text: str, stride: str) -> dict[str, Any]:
+        base, suffixes = self._pool(text)
+        if not re.fullmatch(r"[2-9]|[1-9]\d+", stride):
+            self._fail(f"prepool stride {stride!r}: an integer of at least 2 "
+                       "is accepted")  # fmt: skip
+        if base in PLAIN_POOLS:
+            pool = dict(PLAIN_POOLS[base] or dict(type="StridedConv2d"))
+        else:
+            # The authors' prepool has no "nowin".
+            reduced = _reduced(suffixes)
+            pool = _self_attentive(
+                base,
+                num_heads=2 if "headfix2" in suffixes else 8,
+                patch_size=int(stride) if reduced else 2,
+                normalize=True,
+                **_optional(embed_ratio=0.25 if reduced else None),
+            )
+        return {**pool, "stride": int(stride)}
+
+    def _pool(self, text: str) -> tuple[str, list[str]]:
+        """The pool's name and its suffixes."""
+        if text in PLAIN_POOLS:
+            return text, []
+        base, *suffixes = text.split("_")
+        plain = next((p for p in PLAIN_POOLS if text.startswith(f"{p}_")), None)
+        if plain:
+            self._fail(f"pool {text!r}: {plain} takes no suffix; only "
+                       f"{', '.join(SELF_ATTENTIVE_POOLS)} do")  # fmt: skip
+        # A name of two words is no name with a suffix.
+        known = difflib.get_close_matches(text, PLAIN_POOLS, n=1, cutoff=0.7)
+        if base not in SELF_ATTENTIVE_POOLS and known:
+            base = text
+        self._choice("pool", base, {**PLAIN_POOLS, **SELF_ATTENTIVE_POOLS})
+        for suffix in suffixes:
+            self._choice(f"suffix of pool {text!r},", suffix, dict.fromkeys(SUFFIXES))
+        if len(set(suffixes)) < len(suffixes):
+            self._fail(f"pool {text!r}: each suffix is accepted once")
+        if sum(s.startswith("reduced") for s in suffixes) > 1:
+            self._fail(f"pool {text!r}: one of _reduced, _reduced0211 and "
+                       "_reduced0842 is accepted")  # fmt: skip
+        return base, suffixes
+
+    def _spem(self) -> dict[str, Any]:
+        depth = "-".join(self.parts[1:])
+        if not (depth.isdecimal() and int(depth) >= 20 and int(depth) % 9 == 2):
+            self._fail(f"depth {depth!r}: 9n + 2 with n of at least 2 is accepted, "
+                       "e.g. spem-164")  # fmt: skip
+        return dict(
+            type="attnpool_mm.AttnPoolResNetCIFAR",
+            depth=int(depth),
+            block="bottleneck",
+            attention_cfg=dict(type="SPEM"),
+        )
+
+    def _choice(self, what: str, text: str, choices: dict[str, Any]) -> Any:
+        if text in choices:
+            return choices[text]
+        near = difflib.get_close_matches(text, choices, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        dy = ", each also with dy in front" if choices is BACKBONES else ""
+        self._fail(f"{what} {text!r}: accepted are {', '.join(choices)}{dy}{hint}")
+
+    def _fail(self, message: str) -> NoReturn:
+        raise ConfigError(f"arch={self.arch!r}: {message}")
+
+
+def _reduced(suffixes: Sequence[str]) -> str | None:
+    return next((s for s in suffixes if s.startswith("reduced")), None)
+
+
+def _optional(**kwargs: Any) -> dict[str, Any]:
+    """Copies of those arguments that are given."""
+    return {key: deepcopy(v) for key, v in kwargs.items() if v is not None}
+
+
+def _self_attentive(base: str, normalize: bool, **kwargs: Any) -> dict[str, Any]:
+    """The config of a self-attentive pool, or of a mixture with one in it."""
+    pool = {**SELF_ATTENTIVE_POOLS[base], **kwargs}
+    if base == "mixp":
+        pools = [dict(type="LocalImportancePool2d"), pool]
+    elif base == "dfmixp":
+        local = dict(type="LocalImportancePool2d", kernel_size=pool["patch_size"])
+        pools = [pool, local]
+    else:
+        return {**pool, "normalize": normalize}
+    return dict(type="MixedPool2d", pools=pools, normalize=normalize)
+
+
+@MODELS.register_module()
+def AttnPoolBackbone(arch: str, **kwargs: Any) -> nn.Module:
+    """Build the backbone that an architecture keyword stands for.
+
+    Args:
+        arch: The keyword, as `arch_to_config` takes it.
+        **kwargs: Other arguments of the backbone: `out_indices`, `frozen_stages`,
+            `norm_eval`, `norm_cfg`, `with_cp`, `init_cfg`, ….
+
+    Raises:
+        ConfigError: The keyword is wrong, or an argument is one that it gives.
+
+    Returns:
+        An `AttnPoolResNet`, `AttnPoolMobileNetV2` or `AttnPoolResNetCIFAR`.
+
+    Example:
+        >>> backbone = AttnPoolBackbone('mobilenet_v2-lip-1222121', out_indices=(4, 7))
+        >>> type(backbone).__name__, backbone.out_channels
+        ('AttnPoolMobileNetV2', (96, 1280))
+    """
+    config = arch_to_config(arch)
+    twice = sorted(set(config) & set(kwargs))
+    if twice:
+        raise ConfigError(
+            f"{', '.join(twice)}: given by arch={arch!r} already; change the keyword, "
+            f"or use type={config['type']!r} with arguments of its own"
+        )
+    return MODELS.build({**config, **kwargs})

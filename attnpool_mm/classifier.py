@@ -1,0 +1,56 @@
+"""A classifier whose head follows its backbone."""
+
+from typing import Any
+
+from mmpretrain.models import ImageClassifier
+from torch import nn
+
+from .errors import ConfigError
+from .registry import MODELS
+
+
+@MODELS.register_module()
+def AttnPoolClassifier(
+    backbone: dict | nn.Module,
+    neck: dict | None = None,
+    head: dict | None = None,
+    **kwargs: Any,
+) -> ImageClassifier:
+    """Build MMPretrain's `ImageClassifier`; the head gets the backbone's channels.
+
+    For configs whose backbone changes on the command line, as that of an architecture
+    keyword does: `head.in_channels` need not be changed with it.
+
+    Args:
+        backbone: The backbone, or its config.
+        neck: Config of a neck that keeps the channels. Default:
+            `GlobalAveragePooling`.
+        head: Config of the head. Its `in_channels`, where not given, is the number of
+            channels of the backbone's last output.
+        **kwargs: Other arguments of `ImageClassifier`.
+
+    Raises:
+        ConfigError: `head` needs `in_channels`, and the backbone does not say how
+            many it has.
+
+    Example:
+        >>> classifier = AttnPoolClassifier(
+        ...     backbone=dict(type='attnpool_mm.AttnPoolBackbone',
+        ...                   arch='resnet18-lip-1222'),
+        ...     head=dict(type='mmpretrain.LinearClsHead', num_classes=10))
+        >>> classifier.head.in_channels
+        512
+    """
+    if not isinstance(backbone, nn.Module):
+        backbone = MODELS.build(backbone)
+    if head is not None and "in_channels" not in head:
+        channels = getattr(backbone, "out_channels", None)
+        if channels is None:
+            raise ConfigError(
+                f"head: in_channels must be given, since {type(backbone).__name__} "
+                "has no out_channels"
+            )
+        head = {**head, "in_channels": channels[-1]}
+    if neck is None:
+        neck = dict(type="mmpretrain.GlobalAveragePooling")
+    return ImageClassifier(backbone=backbone, neck=neck, head=head, **kwargs)

@@ -1,0 +1,323 @@
+"""Architecture keywords → configs → backbones."""
+
+import itertools
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from attnpool_mm.backbones import (
+    AttnPoolBackbone,
+    AttnPoolMobileNetV2,
+    AttnPoolResNet,
+    AttnPoolResNetCIFAR,
+    arch_to_config,
+)
+from attnpool_mm.classifier import AttnPoolClassifier
+from attnpool_mm.errors import ConfigError
+from attnpool_mm.layers import DynamicConv2d
+from attnpool_mm.pooling import SelfAttentivePool2d
+
+PLACES = {
+    "resnet18": ("attnpool_mm.AttnPoolResNet", 18, "stage_end"),
+    "resnet18_v2": ("attnpool_mm.AttnPoolResNet", 18, "first_block"),
+    "resnet50": ("attnpool_mm.AttnPoolResNet", 50, "stage_end"),
+    "resnet50_v2": ("attnpool_mm.AttnPoolResNet", 50, "first_block"),
+    "mobilenet": ("attnpool_mm.AttnPoolMobileNetV2", None, "stage_start"),
+    "mobilenet_v2": ("attnpool_mm.AttnPoolMobileNetV2", None, "first_block"),
+}
+TYPES = {
+    "maxp": "MaxPool2d",
+    "avgp": "AvgPool2d",
+    "lip": "LocalImportancePool2d",
+    "gaussian_pool": "GaussianPool2d",
+    "attnpool": "AttentionPool2d",
+    "nlp": "SelfAttentivePool2d",
+    "dfmnlp": "DeformableSelfAttentivePool2d",
+    "mixp": "MixedPool2d",
+    "dfmixp": "MixedPool2d",
+}
+ABLATIONS = {
+    "nlpnoexp": "exp",
+    "nlpnosigmoid": "sigmoid",
+    "nlpnope": "position",
+    "nlpnobn1": "embed_norm",
+    "nlpnobn2": "restore_norm",
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("dy", ["", "dy"])
+def test_backbones(name, dy):
+    kind, depth, position = PLACES[name]
+    strides = "2222121" if "mobile" in name else "4222"
+    config = arch_to_config(f"{dy}{name}-nlp-{strides}")
+    assert config["type"] == kind and config["pool_position"] == position
+    assert config.get("depth") == depth
+    assert config["strides"] == tuple(map(int, strides))
+    conv_cfg = dict(type="DynamicConv2d") if dy else None
+    assert config.get("conv_cfg") == conv_cfg
+    pools = [pool for pool in config["pool_cfg"] if pool]
+    assert [pool.get("conv_cfg") for pool in pools] == [conv_cfg] * len(pools)
+    stem = None if "mobile" in name else dict(type="MaxPool2d", kernel_size=2)
+    assert config.get("stem_pool_cfg") == stem
+
+
+@pytest.mark.parametrize("pool", TYPES)
+def test_pools_are_where_the_stride_is(pool):
+    config = arch_to_config(f"resnet18-{pool}-1212")
+    types = [cfg and cfg["type"] for cfg in config["pool_cfg"]]
+    assert types == [None, TYPES[pool], None, TYPES[pool]]
+
+
+def test_skip_is_the_strided_convolution():
+    assert arch_to_config("mobilenet-skip-1222121")["pool_cfg"] == [None] * 7
+
+
+@pytest.mark.parametrize("pool", ABLATIONS)
+def test_ablations(pool):
+    config = arch_to_config(f"resnet18-{pool}-1222")["pool_cfg"][1]
+    assert config == {
+        "type": "SelfAttentivePool2d", "num_heads": 8, "patch_size": 1,
+        "normalize": True, ABLATIONS[pool]: False,
+    }  # fmt: skip
+
+
+def by_stage(arch, key):
+    return [pool and pool[key] for pool in arch_to_config(arch)["pool_cfg"]]
+
+
+@pytest.mark.parametrize(
+    "arch, heads, patches",
+    [
+        ("resnet18-nlp-2222", [4, 8, 16, 32], [1, 1, 1, 1]),
+        ("resnet50-nlp_headfix2-2222", [2, 2, 2, 2], [1, 1, 1, 1]),
+        ("resnet18-nlp_reduced-2222", [4, 8, 16, 32], [4, 2, 1, 1]),
+        ("resnet18-nlp_reduced0211-1222", [None, 8, 16, 32], [None, 2, 1, 1]),
+        ("resnet18-dfmnlp_reduced0842-1222", [None, 8, 16, 32], [None, 8, 4, 2]),
+        ("mobilenet-nlp-2222222", [2, 4, 8, 16, 32, 64, 128], [1] * 7),
+        ("mobilenet_v2-nlp_reduced-2222222", [2, 4, 8, 16, 32, 64, 128],
+         [4, 4, 4, 2, 2, 1, 1]),
+    ],
+)  # fmt: skip
+def test_heads_and_patches(arch, heads, patches):
+    assert by_stage(arch, "num_heads") == heads
+    assert by_stage(arch, "patch_size") == patches
+    assert all(by_stage(arch, "normalize")[1:])
+
+
+def test_nowin_and_the_order_of_suffixes():
+    arch = "resnet18-nlp_headfix2_nowin_reduced-1222"
+    assert by_stage(arch, "normalize") == [None, False, False, False]
+    orders = itertools.permutations(["headfix2", "nowin", "reduced"])
+    configs = [arch_to_config(f"resnet18-nlp_{'_'.join(o)}-1222") for o in orders]
+    assert all(config == arch_to_config(arch) for config in configs)
+    assert arch_to_config(arch.upper()) == arch_to_config(arch)
+
+
+def test_mixtures():
+    mixp, dfmixp = (
+        arch_to_config(f"resnet18-{pool}_headfix2_nowin_reduced-1222")["pool_cfg"][1]
+        for pool in ("mixp", "dfmixp")
+    )
+    attention = dict(num_heads=2, patch_size=2)
+    lip = dict(type="LocalImportancePool2d")
+    nlp = dict(type="SelfAttentivePool2d", **attention)
+    deformable = dict(type="DeformableSelfAttentivePool2d", **attention)
+    assert mixp == dict(type="MixedPool2d", pools=[lip, nlp], normalize=False)
+    assert dfmixp == dict(
+        type="MixedPool2d", pools=[deformable, dict(lip, kernel_size=2)],
+        normalize=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "prepool, expected",
+    [
+        ("nlp-4", dict(num_heads=8, patch_size=2, stride=4)),
+        ("nlp_headfix2_nowin-2", dict(num_heads=2, patch_size=2, stride=2)),
+        ("nlp_reduced-4",
+         dict(num_heads=8, patch_size=4, stride=4, embed_ratio=0.25)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("backbone", ["resnet18-skip-1222", "mobilenet-skip-1222121"])
+def test_prepool(prepool, expected, backbone):
+    config = arch_to_config(f"prepool-{prepool}-{backbone}")
+    assert config["stem_stride"] == 1
+    assert config["stem_pool_cfg"] == dict(
+        type="SelfAttentivePool2d", normalize=True, **expected
+    )
+
+
+def test_plain_prepools():
+    for pool, kind in (*TYPES.items(), ("skip", "StridedConv2d")):
+        config = arch_to_config(f"prepool-{pool}-4-dyresnet18-skip-1222")
+        assert config["stem_pool_cfg"]["type"] == kind
+        assert config["stem_pool_cfg"]["stride"] == 4
+
+
+def test_spem():
+    backbone = AttnPoolBackbone("spem-29")
+    assert type(backbone) is AttnPoolResNetCIFAR
+    assert arch_to_config("SPEM-164")["depth"] == 164
+
+
+def test_configs_are_plain_and_one_s_own():
+    config = arch_to_config("dymobilenet-dfmixp_reduced-2222121")
+    assert Config(config).to_dict() == config
+    config["conv_cfg"]["type"] = config["pool_cfg"][0]["type"] = "changed"
+    again = arch_to_config("dymobilenet-dfmixp_reduced-2222121")
+    assert again["conv_cfg"]["type"] == "DynamicConv2d"
+    assert again["pool_cfg"][0]["type"] == "MixedPool2d"
+
+
+@pytest.mark.parametrize(
+    "arch, message",
+    [
+        ("resnet19-nlp-1222", "backbone 'resnet19': accepted are resnet18, .* did you "
+         "mean 'resnet18'"),
+        ("dydyresnet18-nlp-1222", "backbone 'dyresnet18'"),
+        ("resnet18-nlpp-1222", "pool 'nlpp': accepted are skip, .* 'nlp'"),
+        ("resnet18-gaussian-1222", "did you mean 'gaussian_pool'"),
+        ("resnet18-lip_nowin-1222", "lip takes no suffix; only nlp"),
+        ("resnet18-nlp_nowim-1222", "suffix .* 'nowim': accepted .* mean 'nowin'"),
+        ("resnet18-nlp_nowin_nowin-1222", "each suffix is accepted once"),
+        ("resnet18-nlp_reduced_reduced0211-1222", "one of _reduced, _reduced0211"),
+        ("mobilenet-nlp_reduced0842-1222121", "_reduced0842 is for ResNets"),
+        ("resnet18-nlp_reduced0211-2222", "stride 1 is accepted there, not 2"),
+        ("resnet18-nlp-122", "strides '122': 4 digits"),
+        ("resnet18-nlp-1022", "strides '1022': 4 digits from 1 to 9"),
+        ("mobilenet-nlp-1222", "strides '1222': 7 digits"),
+        ("resnet18-nlp", "2 parts"),
+        ("prepool-nlp-resnet18-nlp-1222", "5 parts"),
+        ("prepool-nlp-x-resnet18-nlp-1222", "prepool stride 'x': an integer"),
+        ("prepool-nlp-1-resnet18-nlp-1222", "an integer of at least 2"),
+        ("prepool-nip-2-resnet18-nlp-1222", "pool 'nip'"),
+        ("spem-21", "depth '21': 9n \\+ 2"),
+        ("spem", "depth ''"),
+        ("", "backbone ''"),
+        (18, "arch=18: a keyword"),
+    ],
+)  # fmt: skip
+def test_wrong_keywords(arch, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        arch_to_config(arch)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(f"arch={arch!r}: ")
+
+
+NAMES = ("nlp", "dfmnlp", "mixp", "dfmixp", *ABLATIONS)
+POOLS = st.one_of(
+    st.sampled_from(["skip", "maxp", "avgp", "lip", "gaussian_pool", "attnpool"]),
+    st.builds(
+        lambda name, *suffixes: name + "".join(suffixes),
+        st.sampled_from(NAMES),
+        st.sampled_from(["", "_headfix2"]),
+        st.sampled_from(["", "_nowin"]),
+        st.sampled_from(["", "_reduced"]),
+    ),
+)
+
+
+@st.composite
+def keywords(draw):
+    backbone = draw(st.sampled_from(["resnet18", "resnet18_v2", "mobilenet",
+                                     "mobilenet_v2"]))  # fmt: skip
+    digits = 7 if "mobile" in backbone else 4
+    strides = draw(st.lists(st.sampled_from("112"), min_size=digits, max_size=digits))
+    prepool = ""
+    if draw(st.booleans()):
+        prepool = f"prepool-{draw(POOLS)}-{draw(st.sampled_from('24'))}-"
+    dy = draw(st.sampled_from(["", "dy"]))
+    return f"{prepool}{dy}{backbone}-{draw(POOLS)}-{''.join(strides)}"
+
+
+@pytest.mark.filterwarnings("ignore:.*is average pooling")
+@pytest.mark.filterwarnings("ignore:patch_size=.* is larger than")
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    arch=keywords(), height=st.integers(17, 70), width=st.integers(17, 70),
+    batch=st.integers(1, 3),
+)  # fmt: skip
+def test_random_keywords(arch, height, width, batch):
+    torch.manual_seed(0)
+    digits = len(arch.rsplit("-", 1)[1])
+    backbone = AttnPoolBackbone(arch, out_indices=range(digits))
+    backbone.init_weights()
+    backbone.eval()
+    x = torch.rand(batch, 3, height, width)
+    with torch.no_grad():
+        outs = backbone(x)
+        again = backbone(x)
+        last = backbone.to(memory_format=torch.channels_last)(
+            x.contiguous(memory_format=torch.channels_last)
+        )
+    for out, channels in zip(outs, backbone.out_channels, strict=True):
+        assert out.shape[:2] == (batch, channels)
+        assert out.isfinite().all()
+    # Each stage's map is its predecessor's over the stride, rounded up or down.
+    for i, stride in enumerate(arch_to_config(arch)["strides"][1:]):
+        for before, after in zip(outs[i].shape[2:], outs[i + 1].shape[2:], strict=True):
+            assert after in {max(1, before // stride), -(-before // stride)}
+    for out, other in zip(outs, again, strict=True):
+        assert torch.equal(out, other)
+    for out, other in zip(outs, last, strict=True):
+        # float32 rounding, amplified by up to 18 layers of random weights
+        assert (out - other).abs().max() <= 1e-4 * max(1, out.abs().max())
+
+
+@pytest.mark.parametrize("scope", ["mmdet", "mmpretrain"])
+def test_the_keyword_backbone_in_both_frameworks(scope):
+    cfg = dict(
+        type="attnpool_mm.AttnPoolBackbone", arch="resnet18-nlp_headfix2_nowin-1222",
+        out_indices=(1, 3), frozen_stages=1, norm_eval=True,
+    )  # fmt: skip
+    with DefaultScope.overwrite_default_scope(scope):
+        backbone = MODELS.build(cfg)
+    assert type(backbone) is AttnPoolResNet
+    assert backbone.out_channels == (128, 512)
+    assert backbone.frozen_stages == 1 and backbone.norm_eval
+    assert isinstance(backbone.layer2.pool, SelfAttentivePool2d)
+
+
+def test_dynamic_convolutions_are_everywhere_in_dy():
+    backbone = AttnPoolBackbone("dymobilenet_v2-nlp_headfix2_nowin-1222121")
+    assert type(backbone) is AttnPoolMobileNetV2
+    convs = {
+        name for name, m in backbone.named_modules() if isinstance(m, torch.nn.Conv2d)
+    }
+    assert convs and all(re.search(r"attention\.fc[12]$", name) for name in convs)
+    assert isinstance(backbone.layer2.pool.restore.conv, DynamicConv2d)
+
+
+def test_arguments_that_the_keyword_gives():
+    with pytest.raises(ConfigError, match="strides: given by arch='resnet18-skip-1222"):
+        AttnPoolBackbone("resnet18-skip-1222", strides=(1, 2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    "arch, channels",
+    [("resnet50-skip-1222", 2048), ("mobilenet-lip-1222121", 1280), ("spem-20", 256)],
+)
+def test_the_classifier_follows_the_backbone(arch, channels):
+    head = dict(type="mmpretrain.LinearClsHead", num_classes=7)
+    backbone = dict(type="attnpool_mm.AttnPoolBackbone", arch=arch)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model = MODELS.build(
+            dict(type="attnpool_mm.AttnPoolClassifier", backbone=backbone, head=head)
+        )
+    assert model.head.in_channels == channels and "in_channels" not in head
+    model.eval()
+    assert model(torch.rand(2, 3, 32, 32), mode="tensor").shape == (2, 7)
+
+
+def test_a_classifier_whose_backbone_does_not_say_its_channels():
+    with pytest.raises(ConfigError, match="head: in_channels must be given, since Mob"):
+        AttnPoolClassifier(
+            dict(type="mmpretrain.MobileNetV2"),
+            head=dict(type="mmpretrain.LinearClsHead", num_classes=7),
+        )

@@ -1,0 +1,93 @@
+"""Convert a checkpoint of the authors' code to one of this package's classifiers."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from torch import Tensor
+
+from attnpool_mm.checkpoint import (
+    authors_names,
+    convert_authors_state_dict,
+    load_checkpoint_file,
+)
+from attnpool_mm.engine import launch
+from attnpool_mm.errors import ConfigError
+
+WRAPPERS = ("state_dict", "net", "model", "model_state_dict")
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", help="their checkpoint")
+    parser.add_argument("target", help="the file to write")
+    parser.add_argument(
+        "--arch",
+        required=True,
+        help="the network's keyword, e.g. resnet18-nlp-1222; spem-164 for SPEM's",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print the sums alone")
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="unpickle whatever the file names, which may run code",
+    )
+    return parser.parse_args()
+
+
+def find_state_dict(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Tensor]:
+    """The state dict in a checkpoint: itself, or under one of the usual keys.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    for candidate in (checkpoint, *(checkpoint.get(key) for key in WRAPPERS)):
+        if (
+            isinstance(candidate, Mapping)
+            and candidate
+            and all(isinstance(value, Tensor) for value in candidate.values())
+        ):
+            return candidate
+    raise ConfigError(
+        f"checkpoint {path}: it has no state dict; one is looked for in the file "
+        f"itself and under {', '.join(WRAPPERS)}"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert as the command line says."""
+    target = Path(args.target)
+    if not target.parent.is_dir():
+        raise ConfigError(f"target {target}: there is no folder {target.parent}")
+    checkpoint = load_checkpoint_file(args.source, trust=args.trust_checkpoint)
+    theirs = find_state_dict(checkpoint, args.source)
+    names = authors_names(theirs, args.arch)
+    ours = convert_authors_state_dict(theirs, args.arch)
+    if not args.quiet:
+        for name, source in names.items():
+            size = "x".join(map(str, ours[name].shape)) or "1"
+            print(f"{source or '(default)'} -> {name} ({size})")
+    torch.save({"state_dict": ours, "meta": {"arch": args.arch}}, target)
+    defaults = sum(source is None for source in names.values())
+    head = "with" if "head.fc.weight" in ours else "without"
+    print(
+        f"{len(names) - defaults} of {len(theirs)} entries mapped, {defaults} with "
+        f"their default, {head} a classifier: {target}"
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    with launch.one_line_errors():
+        run(args)
+
+
+if __name__ == "__main__":
+    main()
