@@ -1,6 +1,45 @@
-"""The pools written out from their formulas, with loops and the N×N matrix."""
+"""The pools written out from their formulas, with loops and the N×N matrix.
+
+And what a comparison with them needs.
+"""
 
 import torch
+import torch.nn.functional as F
+
+from attnpool_mm.pooling import (
+    AttentionPool2d,
+    DeformableSelfAttentivePool2d,
+    GaussianPool2d,
+    LocalImportancePool2d,
+    MixedPool2d,
+)
+
+
+def randomized(pool, std=0.5):
+    """`pool` with every parameter and statistic away from its initial value."""
+    for parameter in pool.parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    for module in pool.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    return pool
+
+
+def assert_equals_formula(pool, x):
+    """Value and gradients of `pool`, in float64, are those of the formula."""
+    x = x.requires_grad_()
+    leaves = [x, *pool.parameters()]
+    y, expected = pool(x), pool_of(pool, x)
+    torch.testing.assert_close(y, expected, atol=1e-10, rtol=1e-8)
+    seed = torch.randn_like(y)
+    scale = max(1.0, expected.abs().max().item())  # rounding grows with the weights
+    for actual, wanted in zip(
+        torch.autograd.grad(y, leaves, seed, materialize_grads=True),
+        torch.autograd.grad(expected, leaves, seed, materialize_grads=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(actual, wanted, atol=1e-8 * scale, rtol=1e-6)
 
 
 def batch_norm(x, norm):
@@ -22,23 +61,43 @@ def nearest(x, height, width):
     return x[:, :, rows][:, :, :, columns]
 
 
+def kernels(conv, x):
+    """The kernel and the bias of each image: (B, d, C, k, k) and (B, d)."""
+    if isinstance(conv, torch.nn.Conv2d):
+        return conv.weight.expand(len(x), *conv.weight.shape), conv.bias.expand(
+            len(x), -1
+        )
+    fc1, fc2 = conv.attention.fc1, conv.attention.fc2
+    hidden = (x.mean((2, 3)) @ fc1.weight[:, :, 0, 0].t()).clamp(min=0)
+    mix = (hidden @ fc2.weight[:, :, 0, 0].t() + fc2.bias) / conv.temperature
+    mix = mix.exp() / mix.exp().sum(1, keepdim=True)
+    weight = torch.einsum("bk,kdcij->bdcij", mix, conv.weight)
+    return weight, torch.einsum("bk,kd->bd", mix, conv.bias)
+
+
+def pad_to(x, side):
+    """Zeros below and to the right, up to `side` pixels."""
+    below, right = (max(0, side - length) for length in x.shape[2:])
+    x = torch.cat([x, x.new_zeros(*x.shape[:2], below, x.shape[3])], 2)
+    return torch.cat([x, x.new_zeros(*x.shape[:3], right)], 3)
+
+
 def patch_embedding(x, conv, patch):
     """The convolution with kernel = stride = patch, one patch at a time."""
-    pad = [max(0, patch - side) for side in x.shape[2:]]
-    x = torch.cat([x, x.new_zeros(*x.shape[:2], pad[0], x.shape[3])], 2)
-    x = torch.cat([x, x.new_zeros(*x.shape[:3], pad[1])], 3)
+    x = pad_to(x, patch)
+    weight, bias = kernels(conv, x)
     rows, columns = x.shape[2] // patch, x.shape[3] // patch
     out = [
         torch.einsum(
-            "bcij,dcij->bd",
+            "bcij,bdcij->bd",
             x[:, :, i * patch : (i + 1) * patch, j * patch : (j + 1) * patch],
-            conv.weight,
+            weight,
         )
         for i in range(rows)
         for j in range(columns)
     ]
     out = torch.stack(out, 2).unflatten(2, (rows, columns))
-    return out + conv.bias[None, :, None, None]
+    return out + bias[:, :, None, None]
 
 
 def multi_head_attention(tokens, attention):
@@ -87,25 +146,168 @@ def pool_windows(x, w, stride, normalize):
     return torch.stack(out, 2).unflatten(2, (rows, columns))
 
 
+def attend(x, position_table, attention):
+    """Self-attention over the pixels of a map, with positions."""
+    if position_table is not None:
+        x = x + position(position_table, *x.shape[2:])
+    tokens = multi_head_attention(x.flatten(2).transpose(1, 2), attention)
+    return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def restored(pool, e, size):
+    """What attention over the embedded patches `e` says of each pixel."""
+    e = batch_norm(e, getattr(pool.embed, "norm", None)).clamp(min=0)
+    up = nearest(attend(e, pool.position, pool.attention), *size)
+    weight, bias = kernels(pool.restore.conv, up)
+    logit = torch.einsum("bdhw,bcd->bchw", up, weight[..., 0, 0])
+    logit = logit + bias[:, :, None, None]
+    logit = batch_norm(logit, getattr(pool.restore, "norm", None))
+    return 1 / (1 + torch.exp(-logit)) if pool.sigmoid else logit
+
+
 def self_attentive_weight(pool, x):
     """W of `SelfAttentivePool2d`, at full resolution."""
-    height, width = x.shape[2:]
     e = patch_embedding(x, pool.embed.conv, pool.patch_size)
-    e = batch_norm(e, getattr(pool.embed, "norm", None)).clamp(min=0)
-    if pool.position is not None:
-        e = e + position(pool.position, *e.shape[2:])
-    tokens = multi_head_attention(e.flatten(2).transpose(1, 2), pool.attention)
-    tokens = tokens.transpose(1, 2).unflatten(2, e.shape[2:])
-    up = nearest(tokens, height, width)
-    conv = pool.restore.conv
-    logit = torch.einsum("bdhw,cd->bchw", up, conv.weight[:, :, 0, 0])
-    logit = logit + conv.bias[None, :, None, None]
-    logit = batch_norm(logit, getattr(pool.restore, "norm", None))
-    if pool.sigmoid:
-        logit = 1 / (1 + torch.exp(-logit))
+    logit = restored(pool, e, x.shape[2:])
     return torch.exp(logit) if pool.exp else logit
 
 
 def self_attentive_pool(pool, x):
     """Y of `SelfAttentivePool2d`."""
     return pool_windows(x, self_attentive_weight(pool, x), pool.stride, pool.normalize)
+
+
+def local_importance_weight(pool, x):
+    """W of `LocalImportancePool2d`."""
+    weight, bias = kernels(pool.conv, x)
+    extra = pool.conv.kernel_size[0] - 1  # an even kernel looks right and below
+    sides = (extra // 2, extra - extra // 2) * 2
+    windows = F.pad(x, sides).unfold(2, extra + 1, 1).unfold(3, extra + 1, 1)
+    logit = torch.einsum("bchwij,bdcij->bdhw", windows, weight)
+    logit = logit + bias[:, :, None, None]
+    if pool.form == "sap":
+        return torch.exp(1 / (1 + torch.exp(-batch_norm(logit, pool.norm))))
+    mean = logit.mean((2, 3), keepdim=True)
+    var = ((logit - mean) ** 2).mean((2, 3), keepdim=True)
+    scale, shift = pool.norm.weight[:, None, None], pool.norm.bias[:, None, None]
+    logit = (logit - mean) / (var + pool.norm.eps).sqrt() * scale + shift
+    return torch.exp(12 / (1 + torch.exp(-logit)))
+
+
+def bilinear(image, row, column):
+    """`image` (C, H, W) at a real position; zero outside."""
+    value = image.new_zeros(image.shape[0])
+    top, left = int(row.floor()), int(column.floor())
+    for i in (top, top + 1):
+        for j in (left, left + 1):
+            if 0 <= i < image.shape[1] and 0 <= j < image.shape[2]:
+                share = (1 - (row - i).abs()) * (1 - (column - j).abs())
+                value = value + share * image[:, i, j]
+    return value
+
+
+def deformable_weight(pool, x):
+    """W of `DeformableSelfAttentivePool2d`, one pixel of one image at a time."""
+    p, size = pool.patch_size, x.shape[2:]
+    padded = pad_to(x, p)
+    offset, mask = (
+        F.conv2d(padded, layer.weight, layer.bias, stride=p, padding=1)
+        for layer in (pool.offset, pool.mask)
+    )
+    mask = 1 / (1 + torch.exp(-mask))
+    rows, columns = padded.shape[2] // p, padded.shape[3] // p
+    patches = [(i, j) for i in range(rows) for j in range(columns)]
+    inside = [(i, j) for i in range(p) for j in range(p)]
+    conv = pool.embed.conv
+    e = []
+    for b, image in enumerate(padded):
+        for i, j in patches:
+            token = conv.bias
+            for k, (di, dj) in enumerate(inside):
+                down, right = offset[b, 2 * k, i, j], offset[b, 2 * k + 1, i, j]
+                value = bilinear(image, i * p + di + down, j * p + dj + right)
+                token = token + conv.weight[:, :, di, dj] @ (mask[b, k, i, j] * value)
+            e.append(token)
+    e = torch.stack(e).unflatten(0, (len(x), rows, columns)).permute(0, 3, 1, 2)
+    logit = restored(pool, e, size)
+
+    sampled = []
+    for b, image in enumerate(logit):
+        for i in range(size[0]):
+            for j in range(size[1]):
+                down = right = x.new_zeros(())
+                if i < rows * p and j < columns * p:
+                    k = i % p * p + j % p
+                    down, right = offset[b, 2 * k : 2 * k + 2, i // p, j // p]
+                row = (i - down).clamp(0, size[0] - 1)
+                column = (j - right).clamp(0, size[1] - 1)
+                sampled.append(bilinear(image, row, column))
+    sampled = torch.stack(sampled).unflatten(0, (len(x), *size)).permute(0, 3, 1, 2)
+    return torch.exp(sampled)
+
+
+def weight_of(pool, x):
+    """W of any pool that is a weighted mean."""
+    if isinstance(pool, MixedPool2d):
+        return torch.stack([weight_of(part, x) for part in pool.pools]).prod(0)
+    if isinstance(pool, LocalImportancePool2d):
+        return local_importance_weight(pool, x)
+    if isinstance(pool, DeformableSelfAttentivePool2d):
+        return deformable_weight(pool, x)
+    return self_attentive_weight(pool, x)
+
+
+def attention_pool(pool, x):
+    """Y of `AttentionPool2d`."""
+    e = batch_norm(patch_embedding(x, pool.embed.conv, 1), pool.embed.norm)
+    attended = attend(e.clamp(min=0), pool.position, pool.attention)
+    y = patch_embedding(attended, pool.project.conv, pool.stride)
+    return batch_norm(y, pool.project.norm).clamp(min=0)
+
+
+def gaussian_parameters(pool, x):
+    """μ₀ and σ₀ of the windows, μ and σ of the channels, of `GaussianPool2d`."""
+    stride = [min(pool.stride, side) for side in x.shape[2:]]
+    rows, columns = (side // s for side, s in zip(x.shape[2:], stride, strict=True))
+    windows = F.unfold(x, stride, stride=stride).unflatten(1, (x.shape[1], -1))
+    mean = windows.mean(2)
+    variance = ((windows - mean[:, :, None]) ** 2).mean(2).clamp(min=1e-6)
+    mean, variance = (t.unflatten(2, (rows, columns)) for t in (mean, variance))
+
+    def layer(part, x):
+        return batch_norm(patch_embedding(x, part.conv, 1), part.norm)
+
+    z = layer(pool.hidden, x.mean((2, 3), keepdim=True)).clamp(min=0)
+    deviation = 1 / (1 + torch.exp(-layer(pool.deviation, z)))
+    return mean, variance.sqrt(), layer(pool.mean, z), deviation
+
+
+def gaussian_pool(pool, x):
+    """Y of `GaussianPool2d` without noise."""
+    mean, deviation, shift, _ = gaussian_parameters(pool, x)
+    return mean + torch.log1p(torch.exp(shift)) * deviation
+
+
+def pool_of(pool, x):
+    """Y of any learned pool, Gaussian pooling without its noise."""
+    if isinstance(pool, AttentionPool2d):
+        return attention_pool(pool, x)
+    if isinstance(pool, GaussianPool2d):
+        return gaussian_pool(pool, x)
+    return pool_windows(x, weight_of(pool, x), pool.stride, pool.normalize)
+
+
+def spem(x, w1, b1, w2, b2, p):
+    """Y of `SPEM`; `w1` … `b2` hold one value a channel in any shape."""
+    w1, b1, w2, b2 = (v.reshape(1, -1, 1, 1) for v in (w1, b1, w2, b2))
+    extremes = []
+    for sign in (1, -1):
+        flat = sign * x.flatten(2)
+        chosen = (flat == flat.sort(2, descending=True).values[:, :, :1]).to(x.dtype)
+        value = sign * (flat * chosen).sum(2) / chosen.sum(2)  # ties share
+        extremes.append(w2 * value[:, :, None, None] + b2)
+    top, bottom = extremes
+    lam = p[0] ** 2 / (p[0] ** 2 + p[1] ** 2)
+    mix = lam * top + (1 - lam) * bottom
+    inner = 1 / (1 + torch.exp(-(top + bottom)))
+    return x * inner / (1 + torch.exp(-(w1 * mix + b1)))

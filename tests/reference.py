@@ -56,8 +56,9 @@ class Case:
     @staticmethod
     def loss(outs):
         """The loss whose input gradient is stored."""
+        # The sine of large angles: they need float64.
         return sum(
-            (out.flatten() * torch.sin(0.31 * torch.arange(out.numel()))).sum()
+            (out.flatten() * torch.sin(0.31 * torch.arange(out.numel()).double())).sum()
             for out in outs
         )
 

@@ -4,20 +4,26 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from inspect import isclass
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.model import is_model_wrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.runner import Runner
+from torch import nn
+from torch.optim import Optimizer
 
 from ..checkpoint import load_checkpoint_file
 from ..errors import ConfigError
+from ..layers import SPEM
 from ..pooling import SelfAttentivePool2d
+from .spem import SPEMOptimWrapperConstructor, group_of, penalized_layers
 
-# MMPretrain's data sets whose samples are the folder itself when `ann_file` is empty
-FOLDER_DATASETS = ("CustomDataset", "ImageNet", "ImageNet21k")
+# data sets whose samples are the folder itself when `ann_file` is empty
+FOLDER_DATASETS = ("CustomDataset", "ImageNet", "ImageNet21k", "STL10")
 
 
 def datasets_of(dataset: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
@@ -106,7 +112,7 @@ def _check_dataset(key: str, dataset: ConfigDict) -> None:
         _check(f"{key}.ann_file", os.path.join(root, ann_file), advice)
     kind = dataset.get("type")
     kind = kind.rsplit(".", 1)[-1] if isinstance(kind, str) else None
-    if not ann_file and kind not in FOLDER_DATASETS:
+    if not ann_file and (kind not in FOLDER_DATASETS or dataset.get("download")):
         return
     if any(_is_remote(step) for step in dataset.get("pipeline") or []):
         return
@@ -172,3 +178,43 @@ def check_patches(runner: Runner) -> None:
             size = "x".join(map(str, images.shape[-2:]))
             raise ConfigError(f"on an image of {size}: {warning}") from warning
     model.train(training)
+
+
+def check_spem(runner: Runner) -> None:
+    """Warn, in the log, of a training that leaves SPEM's penalty out.
+
+    It is a part of the method, and lives in the optimizer: a config with SPEM and
+    without the constructor trains another network than the paper's.
+    """
+    if not isinstance(runner.model, nn.Module):  # not built yet by a FlexibleRunner
+        return
+    layers = penalized_layers(runner.model)
+    if layers and not _penalizes(runner.optim_wrapper, layers):
+        runner.logger.warning(
+            f"{len(layers)} SPEM layers have alpha > 0, but their penalty is not in "
+            "this training; to add it, in the config: "
+            "optim_wrapper=dict(constructor='attnpool_mm.SPEMOptimWrapperConstructor') "
+            "(alpha=0 in the layers says that it is not wanted)"
+        )
+
+
+def _penalizes(optim_wrapper: Any, layers: Sequence[SPEM]) -> bool:
+    """Whether the optimizer decays the `p` of the layers, or will when it is built."""
+    optimizer = getattr(optim_wrapper, "optimizer", None)
+    if isinstance(optim_wrapper, dict):
+        optimizer = optim_wrapper.get("optimizer")
+        constructor = optim_wrapper.get("constructor")
+        if isinstance(constructor, str):
+            with OPTIM_WRAPPER_CONSTRUCTORS.switch_scope_and_registry(None) as registry:
+                constructor = registry.get(constructor)
+        if isclass(constructor) and issubclass(
+            constructor, SPEMOptimWrapperConstructor
+        ):
+            return True
+    if not isinstance(optimizer, Optimizer):
+        return False
+    groups = [group_of(optimizer, layer.p) or {} for layer in layers]
+    return all(
+        group.get("weight_decay", 0) >= 2 * layer.alpha
+        for group, layer in zip(groups, layers, strict=True)
+    )
