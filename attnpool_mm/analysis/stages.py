@@ -103,7 +103,9 @@ def describe_stages(backbone: nn.Module, size: tuple[int, int]) -> list[Stage]:
 def _stage(name: str, stride: int, shape: tuple[int, ...], module: nn.Module) -> Stage:
     channels, height, width = shape
     stage = Stage(name, stride, height, width, channels)
-    pool = getattr(module, "pool", module if name == "stem" else None)
+    pool = dict(module.named_children()).get("pool")
+    if pool is None and name == "stem":
+        pool = module
     if pool is None or isinstance(pool, ConvModule | StridedConv2d | nn.Identity):
         stage.pool = "strided convolution" if stride > 1 else ""
         return stage

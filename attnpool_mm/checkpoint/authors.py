@@ -109,8 +109,8 @@ def convert_authors_pool(
 
     Example:
         >>> theirs = {'logit.0.weight': torch.ones(4, 4, 1, 1)}
-        >>> list(convert_authors_pool(theirs, LocalImportancePool2d(4)))
-        ['conv.weight']
+        >>> sorted(convert_authors_pool(theirs, LocalImportancePool2d(4)))
+        ['conv.weight', 'norm.num_batches_tracked']
     """
     names = _pool_names(pool, {name: value.shape for name, value in state_dict.items()})
     converted = {

@@ -1,0 +1,82 @@
+"""The numbers in the documentation are what the code gives."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmcv.ops import ModulatedDeformConv2d
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from attnpool_mm.pooling import build_pool
+
+DOCS = Path(__file__).parents[1] / "docs"
+NLP = dict(type="SelfAttentivePool2d", num_heads=2, normalize=False)
+DEFORMABLE = dict(type="DeformableSelfAttentivePool2d", num_heads=2)
+LIP = dict(type="LocalImportancePool2d")
+POOLS = {
+    "`maxp`, `avgp`": dict(type="MaxPool2d"),
+    "`StridedConv2d`": dict(type="StridedConv2d"),
+    "`lip`": LIP,
+    "`lip`, original": dict(LIP, form="original"),
+    "`gaussian_pool`": dict(type="GaussianPool2d"),
+    "`nlp`": NLP,
+    "`nlp`, p = 2": dict(NLP, patch_size=2),
+    "`nlp`, p = 4": dict(NLP, patch_size=4),
+    "`nlp`, r = 1/4": dict(NLP, embed_ratio=0.25),
+    "`dfmnlp`": DEFORMABLE,
+    "`dfmnlp`, p = 2": dict(DEFORMABLE, patch_size=2),
+    "`mixp`": dict(
+        type="MixedPool2d",
+        pools=[LIP, dict(type="SelfAttentivePool2d")],
+    ),
+    "`dfmixp`, p = 2": dict(
+        type="MixedPool2d",
+        pools=[dict(DEFORMABLE, patch_size=2), dict(LIP, kernel_size=2)],
+    ),
+    "`attnpool`": dict(type="AttentionPool2d"),
+}
+
+
+def cost_table():
+    """The rows of the table of costs: name → parameters, millions."""
+    text = (DOCS / "pools.md").read_text().split("## Cost")[1].split("\n## ")[0]
+    rows = (line.strip("| ").split(" | ") for line in text.splitlines() if "|" in line)
+    number = re.compile(r"[\d,.]+")
+    return {
+        row[0]: tuple(float(cell.replace(",", "")) for cell in row[-2:])
+        for row in rows
+        if number.fullmatch(row[-1])
+    }
+
+
+def multiplications(pool, x):
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+
+    def attention_flops(query, key, value, *args, **kwargs):
+        return sdpa_flop_count(query, key, value)
+
+    with (
+        FlopCounterMode(display=False, custom_mapping={attention: attention_flops}) as c,
+        torch.no_grad(),
+    ):
+        pool(x)
+    deformable = sum(  # MMCV's operator, which the counter does not know
+        m.weight.numel() * (x.shape[2] // m.stride[0]) * (x.shape[3] // m.stride[1])
+        for m in pool.modules()
+        if isinstance(m, ModulatedDeformConv2d)
+    )
+    return c.get_total_flops() / 2 + deformable
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_cost_of_the_pools(name):
+    pool = build_pool(POOLS[name], 64, 2).eval()
+    parameters, millions = cost_table()[name]
+    assert sum(p.numel() for p in pool.parameters()) == parameters
+    counted = multiplications(pool, torch.rand(1, 64, 56, 56)) / 1e6
+    assert round(counted, 1) == millions
+
+
+def test_every_row_is_tested():
+    assert set(cost_table()) == set(POOLS)
