@@ -6,7 +6,6 @@ the authors' code computes from them. The weights follow from name and shape.
 
 import json
 import math
-import re
 import zlib
 from pathlib import Path
 
@@ -61,54 +60,3 @@ class Case:
             (out.flatten() * torch.sin(0.31 * torch.arange(out.numel()).double())).sum()
             for out in outs
         )
-
-
-POOL_NAMES = {
-    "downsample.0": "embed.conv",
-    "downsample.1": "embed.norm",
-    "multihead_attn": "attention",
-    "restore.0": "restore.conv",
-    "restore.1": "restore.norm",
-    "pos_embed.row_embed.weight": "position.row",
-    "pos_embed.col_embed.weight": "position.column",
-    "logit.0": "conv",
-    "logit.1": "norm",
-}
-
-
-def pool_key(key):
-    """The authors' name inside a pool → ours."""
-    for theirs, ours in POOL_NAMES.items():
-        key = key.replace(theirs, ours)
-    return key
-
-
-def backbone_state(state):
-    """The authors' state dict of a backbone → ours."""
-    state = {key.removeprefix("net."): value for key, value in state.items()}
-    # Their `mobilenet` counts the pool at the start of a stage as a block.
-    pool_first = {
-        m[1] for key in state if (m := re.match(r"features\.(\d)\.0\.logit", key))
-    }
-    return {_backbone_key(key, pool_first): value for key, value in state.items()}
-
-
-def _backbone_key(key, pool_first):
-    if "logit.pool_weight." in key:
-        place, inner = key.split("logit.pool_weight.")
-        stage = re.match(r"(layer\d|features\.(\d)|pool)", place)
-        name = stage[1] if stage[2] is None else f"layer{int(stage[2]) + 1}"
-        name = "maxpool" if name == "pool" else f"{name}.pool"
-        return f"{name}.{pool_key(inner)}"
-    key = re.sub(r"^(conv\d)\.(\d)\.", lambda m: f"{m[1]}.{_conv_or_bn(m[2])}.", key)
-    block = re.match(r"features\.(\d)\.(\d)\.conv\.(\d)\.(.*)", key)
-    if block is None:
-        return key
-    stage, index, layer, rest = block.groups()
-    index = int(index) - (stage in pool_first)
-    layer = f"{int(layer) // 3}.{_conv_or_bn(layer)}"
-    return f"layer{int(stage) + 1}.{index}.conv.{layer}.{rest}"
-
-
-def _conv_or_bn(index):
-    return "conv" if int(index) % 3 == 0 else "bn"

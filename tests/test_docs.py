@@ -56,17 +56,16 @@ def multiplications(pool, x):
     def attention_flops(query, key, value, *args, **kwargs):
         return sdpa_flop_count(query, key, value)
 
-    with (
-        FlopCounterMode(display=False, custom_mapping={attention: attention_flops}) as c,
-        torch.no_grad(),
-    ):
+    known = {attention: attention_flops}
+    counter = FlopCounterMode(display=False, custom_mapping=known)
+    with counter, torch.no_grad():
         pool(x)
     deformable = sum(  # MMCV's operator, which the counter does not know
         m.weight.numel() * (x.shape[2] // m.stride[0]) * (x.shape[3] // m.stride[1])
         for m in pool.modules()
         if isinstance(m, ModulatedDeformConv2d)
     )
-    return c.get_total_flops() / 2 + deformable
+    return counter.get_total_flops() / 2 + deformable
 
 
 @pytest.mark.parametrize("name", POOLS)

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import HOOKS
+from mmengine.registry import MODELS as ENGINE_MODELS
 from test_configs import build_model, fake_batch, train_and_predict
 
 from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
@@ -45,3 +48,27 @@ def test_configs(block, tmp_path):
     train_and_predict(model, fake_batch(cfg))
     pools = [m for m in model.modules() if isinstance(m, SelfAttentivePool2d)]
     assert len(pools) == 3
+
+
+def test_keyword_backbone():
+    (block,) = [block for block in BLOCKS if "arch=" in block]
+    names: dict = {}
+    exec(block, names)
+    backbone = ENGINE_MODELS.build(names["backbone"])
+    assert backbone.layer4.pool.normalize is False
+
+
+def test_spem():
+    (block,) = [block for block in BLOCKS if "attention_cfg" in block]
+    names: dict = {}
+    exec(block, names)
+    cfg = Config.fromfile(
+        ROOT / "configs/classification/digits/resnet18-nlp_b64_digits.py"
+    )
+    cfg.merge_from_dict({k: v for k, v in names.items() if not k.startswith("__")})
+    model = build_model(cfg)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    decays = {group["weight_decay"] for group in wrapper.optimizer.param_groups}
+    assert decays == {5e-4, 0.2 + 5e-4}
+    assert HOOKS.build(cfg.custom_hooks[0]).interval == 10
+    train_and_predict(model, fake_batch(cfg))

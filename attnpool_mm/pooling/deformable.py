@@ -24,6 +24,9 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
     the restored map, sigmoid(…), is sampled (bilinearly, clamped at the border) at
     q − o(q), and w is the exponential of that.
 
+    With a patch that is a multiple of the stride and `normalize=True` it starts as
+    average pooling, in which only the offsets learn, until they leave zero.
+
     Pixels that fill no patch have no offset. Needs MMCV with its compiled operators;
     in mixed precision the deformable convolution runs in float32.
 

@@ -1,6 +1,7 @@
-import oracles
 import pytest
 import torch
+import torch.nn.functional as F
+from oracles import assert_equals_formula, randomized
 from torch import nn
 
 from attnpool_mm.errors import ConfigError
@@ -9,41 +10,38 @@ from attnpool_mm.pooling import LocalImportancePool2d
 SIZES = [(8, 8), (7, 9), (2, 3), (1, 1)]
 
 
+def make(**kwargs):
+    return randomized(LocalImportancePool2d(4, **kwargs).double())
+
+
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("size", SIZES)
-def test_sap_form_equals_the_formula(size, training):
-    pool = LocalImportancePool2d(4, stride=2).double().train(training)
-    nn.init.normal_(pool.norm.weight)
-    nn.init.normal_(pool.norm.bias)
-    x = torch.randn(2, 4, *size, dtype=torch.float64)
-    logit = torch.einsum("bchw,dc->bdhw", x, pool.conv.weight[:, :, 0, 0])
-    logit = logit + pool.conv.bias[:, None, None]
-    w = oracles.batch_norm(logit, pool.norm).sigmoid().exp()
-    torch.testing.assert_close(pool(x), oracles.pool_windows(x, w, 2, True))
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 4])
+def test_sap_form_equals_the_formula(kernel_size, normalize, training):
+    pool = make(kernel_size=kernel_size, normalize=normalize).train(training)
+    for size in SIZES:
+        assert_equals_formula(pool, torch.randn(2, 4, *size, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("stride", [2, 3])
-@pytest.mark.parametrize("size", SIZES)
-def test_original_form_equals_the_formula(size, stride):
-    pool = LocalImportancePool2d(4, stride=stride, form="original").double()
-    nn.init.normal_(pool.norm.weight, std=3)
-    x = torch.randn(2, 4, *size, dtype=torch.float64, requires_grad=True)
-    logit = pool.conv(x)
-    mean = logit.mean((2, 3), keepdim=True)
-    var = logit.var((2, 3), unbiased=False, keepdim=True)
-    scale, shift = pool.norm.weight[:, None, None], pool.norm.bias[:, None, None]
-    logit = (logit - mean) / (var + pool.norm.eps).sqrt() * scale + shift
-    expected = oracles.pool_windows(x, (12 * logit.sigmoid()).exp(), stride, True)
-    y = pool(x)
-    torch.testing.assert_close(y, expected)
-    seed = torch.randn_like(y)
-    leaves = [x, *pool.parameters()]
-    for actual, wanted in zip(
-        torch.autograd.grad(y, leaves, seed),
-        torch.autograd.grad(expected, leaves, seed),
-        strict=True,
-    ):
-        torch.testing.assert_close(actual, wanted, atol=1e-8, rtol=1e-6)
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kernel_size", [None, 1, 2])
+def test_original_form_equals_the_formula(kernel_size, normalize, stride):
+    pool = make(
+        stride=stride, form="original", kernel_size=kernel_size, normalize=normalize
+    )
+    for size in SIZES:
+        assert_equals_formula(pool, torch.randn(2, 4, *size, dtype=torch.float64))
+
+
+def test_kernels_are_padded_and_even_ones_look_right_and_below():
+    x = torch.randn(2, 4, 7, 5)
+    for kernel_size, sides in ((1, (0, 0)), (2, (0, 1)), (3, (1, 1)), (4, (1, 2))):
+        pool = LocalImportancePool2d(4, kernel_size=kernel_size).eval()
+        padded = F.pad(x, sides * 2)
+        logit = F.conv2d(padded, pool.conv.weight, pool.conv.bias)
+        expected = (logit / (1 + 1e-5) ** 0.5).sigmoid().exp()
+        torch.testing.assert_close(pool.compute_weight(x), expected)
 
 
 def test_original_form_in_float16():
@@ -65,5 +63,5 @@ def test_equal_weights_are_average_pooling():
 def test_bad_arguments():
     with pytest.raises(ConfigError, match="form='lip': accepted are 'sap', 'original'"):
         LocalImportancePool2d(4, form="lip")
-    with pytest.raises(ConfigError, match="kernel_size=2: an odd integer"):
-        LocalImportancePool2d(4, kernel_size=2)
+    with pytest.raises(ConfigError, match="kernel_size=0: an integer of at least 1"):
+        LocalImportancePool2d(4, kernel_size=0)

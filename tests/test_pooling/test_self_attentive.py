@@ -1,8 +1,8 @@
 import warnings
 
-import oracles
 import pytest
 import torch
+from oracles import assert_equals_formula, randomized
 from torch import nn
 
 from attnpool_mm.errors import ConfigError
@@ -22,34 +22,8 @@ def make(channels=6, **kwargs):
     """A pool in float64 with every parameter away from its initial value."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pool = SelfAttentivePool2d(channels, **kwargs).double()
-    for parameter in pool.parameters():
-        nn.init.normal_(parameter, std=0.5)
-    for module in pool.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    return pool
-
-
-@pytest.fixture
-def small_maps_allowed():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "patch_size=.* is larger")
-        yield
-
-
-def assert_equals_formula(pool, x):
-    x = x.requires_grad_()
-    leaves = [x, *pool.parameters()]
-    y, expected = pool(x), oracles.self_attentive_pool(pool, x)
-    torch.testing.assert_close(y, expected, atol=1e-10, rtol=1e-8)
-    seed = torch.randn_like(y)
-    gradients = torch.autograd.grad(y, leaves, seed)
-    for actual, wanted in zip(
-        gradients, torch.autograd.grad(expected, leaves, seed), strict=True
-    ):
-        torch.testing.assert_close(actual, wanted, atol=1e-8, rtol=1e-6)
+        pool = SelfAttentivePool2d(channels, **kwargs)
+    return randomized(pool.double())
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from oracles import assert_equals_formula, randomized
+from torch import nn
+
+from attnpool_mm.errors import ConfigError
+from attnpool_mm.pooling import AttentionPool2d
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("channels, heads", [(6, 2), (5, 1), (4, 3)])
+def test_equals_the_formula(channels, heads, stride, training):
+    pool = randomized(AttentionPool2d(channels, stride, heads).double())
+    pool.train(training)
+    for size in ((8, 8), (9, 7), (2, 5), (1, 1)):
+        x = torch.randn(2, channels, *size, dtype=torch.float64)
+        assert_equals_formula(pool, x)
+
+
+def test_without_attention_it_is_a_strided_convolution():
+    pool = randomized(AttentionPool2d(6).eval())
+    out = pool.attention.out_proj
+    nn.init.zeros_(out.weight)  # every token is the bias of the last projection
+    x = torch.randn(2, 6, 6, 8)
+    constant = out.bias[None, :, None, None].expand_as(x)
+    torch.testing.assert_close(pool(x), pool.project(constant))
+
+
+def test_rows_that_fill_no_window_are_seen_by_the_attention_alone():
+    pool = randomized(AttentionPool2d(6, stride=2).eval())
+    x = torch.randn(1, 6, 5, 4, requires_grad=True)
+    y = pool(x)
+    assert y.shape == (1, 6, 2, 2)
+    y.sum().backward()
+    assert (x.grad[:, :, 4].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("kwargs, message", [
+    (dict(in_channels=0), "in_channels=0: an integer of at least 1"),
+    (dict(stride=0), "stride=0: an integer of at least 1"),
+    (dict(num_heads=0), "num_heads=0: an integer of at least 1"),
+])  # fmt: skip
+def test_bad_arguments(kwargs, message):
+    with pytest.raises(ConfigError, match=message):
+        AttentionPool2d(**{"in_channels": 8, **kwargs})

@@ -1,0 +1,241 @@
+"""Limit cases and mixed precision, for every pool."""
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import randomized
+from torch import nn
+
+from attnpool_mm.pooling import WeightedPool2d, build_pool, pool_names
+from attnpool_mm.pooling.build import pool_class
+from attnpool_mm.pooling.deformable import ZeroConv2d
+
+ATTENTIVE = dict(type="SelfAttentivePool2d")
+DEFORMABLE = dict(type="DeformableSelfAttentivePool2d")
+LOCAL = dict(type="LocalImportancePool2d")
+CONFIGS = [dict(type=name) for name in pool_names()] + [
+    dict(ATTENTIVE, patch_size=2, normalize=False),
+    dict(ATTENTIVE, sigmoid=False),
+    dict(ATTENTIVE, sigmoid=False, normalize=False),
+    dict(ATTENTIVE, conv_cfg=dict(type="DynamicConv2d")),
+    dict(LOCAL, form="original"),
+    dict(DEFORMABLE, patch_size=2, normalize=False),
+    dict(
+        type="MixedPool2d",
+        pools=[dict(DEFORMABLE, patch_size=2), dict(LOCAL, kernel_size=2)],
+    ),
+]
+WEIGHTED = [c for c in CONFIGS if issubclass(pool_class(c), WeightedPool2d)]
+every_pool = pytest.mark.parametrize("cfg", CONFIGS, ids=lambda c: str(c)[9:60])
+pytestmark = [
+    pytest.mark.usefixtures("small_maps_allowed"),
+    # With stride 1 a normalised weight cancels.
+    pytest.mark.filterwarnings("ignore:SelfAttentivePool2d with patch_size"),
+]
+
+
+def make(cfg, channels=4, stride=2):
+    return randomized(build_pool(cfg, channels, stride))
+
+
+def sides(cfg, size, stride):
+    # A side is rounded down by a pool and up by a padded convolution.
+    rounding = stride - 1 if cfg["type"] == "StridedConv2d" else 0
+    return tuple(max(1, (side + rounding) // stride) for side in size)
+
+
+def norms_in_eval(pool):
+    for module in pool.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return pool
+
+
+def backward(y):
+    """A loss that no symmetry of the pool makes constant."""
+    (y * torch.randn(y.shape)).mean().backward()
+
+
+def assert_finite_gradients(x, pool):
+    for tensor in (x, *pool.parameters()):
+        # In evaluation Gaussian pooling's deviations are unused.
+        assert tensor.grad is None or tensor.grad.isfinite().all()
+
+
+@every_pool
+@pytest.mark.parametrize("stride", [1, 2, 5])
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 6), (1, 1)])
+def test_any_size(cfg, size, stride):
+    pool = make(cfg, stride=stride)
+    for training in (True, False):
+        pool.train(training)
+        x = torch.randn(2, 4, *size, requires_grad=True)
+        y = pool(x)
+        assert y.shape == (2, 4, *sides(cfg, size, stride))
+        backward(y)
+        assert y.isfinite().all()
+        assert_finite_gradients(x, pool)
+
+
+@every_pool
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_number_of_channels(cfg, channels):
+    pool = make(cfg, channels)
+    assert pool.in_channels == pool.out_channels == channels
+    assert pool(torch.randn(2, channels, 6, 6)).shape == (2, channels, 3, 3)
+
+
+@every_pool
+def test_every_parameter_gets_a_gradient(cfg):
+    # Batch statistics would cancel the biases before them.
+    pool = norms_in_eval(make(cfg, channels=8))
+    x = torch.randn(2, 8, 8, 8, requires_grad=True)
+    backward(pool(x))
+    assert x.grad.any()
+    assert [n for n, p in pool.named_parameters() if not p.grad.any()] == []
+
+
+@every_pool
+def test_evaluation_is_deterministic_and_changes_nothing(cfg):
+    pool, x = make(cfg).eval(), torch.randn(2, 4, 9, 7)
+    before = copy.deepcopy(pool.state_dict())
+    assert torch.equal(pool(x), pool(x))
+    for name, value in pool.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@every_pool
+def test_images_do_not_see_each_other_in_evaluation(cfg):
+    pool, x = make(cfg).eval(), torch.randn(3, 4, 9, 7)
+    one_by_one = torch.cat([pool(image[None]) for image in x])
+    torch.testing.assert_close(pool(x), one_by_one, atol=1e-5, rtol=1e-5)
+
+
+@every_pool
+def test_copies_are_equal(cfg):
+    pool, x = make(cfg).eval(), torch.randn(2, 4, 9, 7)
+    loaded = make(cfg).eval()
+    if pool.state_dict():
+        assert not torch.equal(loaded(x), pool(x))
+    loaded.load_state_dict(pool.state_dict())
+    for other in (loaded, copy.deepcopy(pool), pickle.loads(pickle.dumps(pool))):
+        assert torch.equal(other(x), pool(x))
+
+
+@pytest.mark.parametrize("cfg", WEIGHTED, ids=lambda c: str(c)[9:60])
+@pytest.mark.parametrize("training", [True, False])
+def test_equal_weights_are_average_pooling(cfg, training):
+    pool = build_pool(cfg, 4, 2).train(training)
+    for parameter in pool.parameters():  # every logit is 0
+        nn.init.zeros_(parameter)
+    x = torch.randn(2, 4, 9, 8)
+    factor = 1 if pool.normalize else pool.compute_weight(x).mean()
+    torch.testing.assert_close(pool(x), factor * F.avg_pool2d(x, 2))
+
+
+@every_pool
+@pytest.mark.parametrize("training", [True, False])
+def test_channels_last_memory_gives_the_same(cfg, training):
+    pool = make(cfg).train(training)
+    last = copy.deepcopy(pool).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 4, 8, 6)
+    results = []
+    for layer, image in ((pool, x), (last, x.to(memory_format=torch.channels_last))):
+        torch.manual_seed(1)
+        image = image.detach().requires_grad_()
+        y = layer(image)
+        backward(y)
+        results.append((y, image.grad))
+    for actual, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-4)
+
+
+@every_pool
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_constant_map_gives_no_nan(cfg, value):
+    pool = make(cfg)
+    for training in (True, False):
+        x = torch.full((2, 4, 6, 6), value, requires_grad=True)
+        y = pool.train(training)(x)
+        backward(y)
+        assert y.isfinite().all()
+        assert_finite_gradients(x, pool)
+
+
+@every_pool
+def test_data_type_of_the_output_is_that_of_the_input(cfg):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        pool = make(cfg).to(dtype)
+        for training in (True, False):
+            x = torch.rand(2, 4, 6, 6).to(dtype).requires_grad_()
+            y = pool.train(training)(x)
+            assert y.dtype == dtype
+            backward(y)
+            assert y.isfinite().all()
+            assert_finite_gradients(x, pool)
+
+
+def assert_near(y, expected, dtype, cfg):
+    """Within some roundings of the largest value; batch statistics multiply them."""
+    roundings = 20 if cfg["type"] == "AttentionPool2d" else 8
+    error = (y.double() - expected).abs().max() / expected.abs().max()
+    assert error < roundings * torch.finfo(dtype).eps
+
+
+@every_pool
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_near(cfg, dtype):
+    pool, x = make(cfg).eval(), torch.randn(2, 4, 9, 7)
+    low = copy.deepcopy(pool).to(dtype)(x.to(dtype))
+    assert_near(low, pool.double()(x.double()), dtype, cfg)
+
+
+@every_pool
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("input_dtype", ["float32", "low"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [1.0, 1e3])
+def test_mixed_precision_is_near_and_finite(cfg, size, dtype, input_dtype, training):
+    pool = make(cfg)
+    for module in pool.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+        if isinstance(module, ZeroConv2d):
+            module.weight.data /= size  # offsets of a few pixels
+    x = size * torch.randn(4, 4, 9, 7)
+    pool(x)  # the norms know the statistics
+    pool.train(training)
+    if input_dtype == "low":
+        x = x.to(dtype)
+    x.requires_grad_()
+    torch.manual_seed(1)  # of Gaussian pooling's noise
+    expected = pool(x.float().detach())
+    torch.manual_seed(1)
+    with torch.autocast("cpu", dtype=dtype):
+        y = pool(x)
+    assert y.isfinite().all()
+    assert_near(y, expected, dtype, cfg)
+    (y.float().mean() / size).backward()
+    assert_finite_gradients(x, pool)
+
+
+@pytest.mark.parametrize("cfg", [
+    dict(ATTENTIVE, sigmoid=False, restore_norm=False),
+    dict(LOCAL, form="original"),
+], ids=lambda c: c["type"])  # fmt: skip
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_may_be_larger_than_float16_holds(cfg, dtype):
+    pool = build_pool(dict(cfg, normalize=False), 4, 2)
+    if cfg["type"] == "LocalImportancePool2d":
+        nn.init.constant_(pool.norm.bias, 30.0)  # 12·sigmoid(30)
+    else:
+        nn.init.zeros_(pool.restore.conv.weight)
+        nn.init.constant_(pool.restore.conv.bias, 12.0)
+    x = torch.rand(2, 4, 8, 8)
+    with torch.autocast("cpu", dtype=dtype):
+        y = pool(x)
+    torch.testing.assert_close(y, math.exp(12) * F.avg_pool2d(x, 2))

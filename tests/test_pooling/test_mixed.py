@@ -1,0 +1,71 @@
+import pytest
+import torch
+from oracles import assert_equals_formula, randomized
+
+from attnpool_mm.errors import ConfigError
+from attnpool_mm.pooling import MixedPool2d
+
+LOCAL = dict(type="LocalImportancePool2d")
+ATTENTIVE = dict(type="SelfAttentivePool2d")
+DEFORMABLE = dict(type="DeformableSelfAttentivePool2d")
+MIXTURES = {
+    "mixp": [LOCAL, ATTENTIVE],
+    "mixp, patch 2": [LOCAL, dict(ATTENTIVE, patch_size=2)],
+    "mixp, patch 3": [LOCAL, dict(ATTENTIVE, patch_size=3)],
+    "dfmixp, patch 1": [DEFORMABLE, LOCAL],
+    "dfmixp, patch 2": [dict(DEFORMABLE, patch_size=2), dict(LOCAL, kernel_size=2)],
+    "dfmixp, patch 4": [dict(DEFORMABLE, patch_size=4), dict(LOCAL, kernel_size=4)],
+    "original": [dict(LOCAL, form="original"), ATTENTIVE],
+    "one": [dict(ATTENTIVE, patch_size=2)],
+    "one grid": [dict(ATTENTIVE, patch_size=2), dict(ATTENTIVE, patch_size=2)],
+    "two grids": [dict(ATTENTIVE, patch_size=2), dict(ATTENTIVE, patch_size=3)],
+    "no sigmoid": [dict(ATTENTIVE, sigmoid=False), LOCAL],
+    "nested": [dict(type="MixedPool2d"), LOCAL],
+}
+
+
+@pytest.mark.filterwarnings("ignore:SelfAttentivePool2d with patch_size")
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("name", MIXTURES)
+def test_equals_the_formula(small_maps_allowed, name, normalize, training):
+    mixture = MIXTURES[name]
+    pool = MixedPool2d(4, stride=2, pools=mixture, normalize=normalize).double()
+    randomized(pool).train(training)
+    for size in ((8, 4), (5, 7), (1, 1)):
+        assert_equals_formula(pool, torch.randn(2, 4, *size, dtype=torch.float64))
+
+
+@pytest.mark.filterwarnings("ignore:SelfAttentivePool2d with patch_size")
+def test_weights_of_one_coarse_grid_stay_on_it():
+    x = torch.randn(2, 4, 12, 8)
+    for name, grid in (("one grid", (6, 4)), ("two grids", (12, 8))):
+        weight = MixedPool2d(4, pools=MIXTURES[name]).compute_weight(x)
+        assert weight.shape == (2, 4, *grid)
+
+
+def test_the_parts_get_what_the_mixture_has():
+    pool = MixedPool2d(6, stride=3, normalize=False)
+    assert [type(part).__name__ for part in pool.pools] == [
+        "LocalImportancePool2d",
+        "SelfAttentivePool2d",
+    ]
+    for part in pool.pools:
+        assert (part.in_channels, part.stride, part.normalize) == (6, 3, False)
+
+
+@pytest.mark.parametrize("pools, message", [
+    ([], r"pools=\[\]: a list of the configs"),
+    (LOCAL, "a list of the configs of pools"),
+    (["LocalImportancePool2d"], "a dict with the key 'type'"),
+    ([dict(type="NoPool")], "type='NoPool' is not registered"),
+    ([LOCAL, dict(type="MaxPool2d")], "type='MaxPool2d' has no weights to multiply"),
+    ([dict(type="AttentionPool2d")], "has no weights to multiply"),
+    ([dict(LOCAL, stride=2)], "'LocalImportancePool2d' has stride of its own"),
+    ([dict(LOCAL, in_channels=4, normalize=True)], "in_channels, normalize of its own"),
+    ([dict(ATTENTIVE, heads=2)], "no argument heads: accepted are"),
+])  # fmt: skip
+def test_bad_arguments(pools, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        MixedPool2d(4, pools=pools)
+    assert "\n" not in str(error.value)
