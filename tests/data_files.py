@@ -1,7 +1,9 @@
 """Small data sets, written to disk in the format of the real ones."""
 
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 
@@ -33,3 +35,60 @@ def write_stl10(folder, train=20, test=12, unlabeled=8, fold_size=5, seed=0):
     names = "airplane bird car cat deer dog horse monkey ship truck"
     (folder / "class_names.txt").write_text(names.replace(" ", "\n") + "\n")
     return written
+
+
+# Each image's width and height, its boxes as (category, bbox, iscrowd), and whether a
+# person's box covers at least 0.5 % of it.
+COCO_IMAGES = [
+    ((100, 80), [("person", [10, 10, 40, 60], 0)], 1),
+    ((100, 80), [], 0),
+    ((100, 80), [("person", [10, 10, 8, 5], 0)], 1),  # 40 of 8,000 pixels: 0.5 %
+    ((100, 80), [("person", [10, 10, 8, 4.99], 0)], 0),
+    ((80, 100), [("dog", [5, 5, 70, 90], 0), ("person", [1, 1, 3, 3], 0)], 0),
+    ((160, 120), [("person", [1, 1, 3, 3], 0), ("person", [0, 0, 16, 6], 0)], 1),
+    ((160, 120), [("person", [0, 0, 159, 50], 1)], 1),
+    ((120, 90), [("person", [9, 9, 5, 5], 0), ("person", [0, 0, 90, 90], 1)], 1),
+    ((120, 90), [("person", [9, 9, 5, 5], 0)] * 9, 0),  # small ones do not add up
+    ((64, 64), [("dog", [0, 0, 64, 64], 1)], 0),
+]
+COCO_CATEGORIES = dict(dog=1, cat=2, person=7)
+
+
+def write_coco(folder, split="val2017", seed=0):
+    """Write `COCO_IMAGES` into `folder`, laid out as COCO 2017, with random pixels.
+
+    A person's mask has half the area of its box. Returns the label of each image in
+    Visual Wake Words, by its file name, in the order of the json.
+    """
+    folder = Path(folder)
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    (folder / split).mkdir(exist_ok=True)
+    rng = np.random.default_rng(seed)
+    images, annotations, labels = [], [], {}
+    for index in rng.permutation(len(COCO_IMAGES)):
+        (width, height), boxes, label = COCO_IMAGES[index]
+        image_id = 1000 + 37 * int(index)
+        name = f"{image_id:012d}.jpg"
+        pixels = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / split / name), pixels)
+        size = dict(width=width, height=height)
+        images.append(dict(id=image_id, file_name=name, **size))
+        labels[name] = label
+        for category, (x, y, w, h), iscrowd in boxes:
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=COCO_CATEGORIES[category],
+                    bbox=[x, y, w, h],
+                    segmentation=[[x, y, x + w, y, x, y + h]],
+                    area=w * h / 2,
+                    iscrowd=iscrowd,
+                )
+            )
+    rng.shuffle(annotations)
+    categories = [dict(id=i, name=name) for name, i in COCO_CATEGORIES.items()]
+    coco = dict(images=images, annotations=annotations, categories=categories)
+    path = folder / "annotations" / f"instances_{split}.json"
+    path.write_text(json.dumps(coco))
+    return labels

@@ -3,13 +3,16 @@
 from .digits import Digits, load_digit_images, split_indices
 from .digits_coco import DigitScenes, Scene, write_digits_coco
 from .stl10 import STL10
+from .visual_wake_words import VisualWakeWords, read_wake_word_labels
 
 __all__ = [
     "STL10",
     "DigitScenes",
     "Digits",
     "Scene",
+    "VisualWakeWords",
     "load_digit_images",
+    "read_wake_word_labels",
     "split_indices",
     "write_digits_coco",
 ]
