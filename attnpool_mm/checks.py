@@ -1,5 +1,7 @@
 """Argument checks that pools and backbones share."""
 
+import inspect
+from collections.abc import Callable, Collection
 from numbers import Integral
 from typing import Any
 
@@ -45,3 +47,43 @@ def check_choice(name: str, value: Any, choices: tuple) -> Any:
         accepted = ", ".join(repr(choice) for choice in choices)
         raise ConfigError(f"{name}={value!r}: accepted are {accepted}")
     return value
+
+
+def argument_names(kind: Callable) -> list[str]:
+    """The names of the arguments that `kind` takes, less `**kwargs`."""
+    parameters = inspect.signature(kind).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+
+
+def check_known_arguments(kind: Callable, given: Collection[str]) -> None:
+    """Check that `kind` takes the arguments `given`.
+
+    Raises:
+        ConfigError: It does not take one of them.
+    """
+    names = argument_names(kind)
+    takes_any = len(names) < len(inspect.signature(kind).parameters)
+    unknown = set(given) - set(names)
+    if unknown and not takes_any:
+        raise ConfigError(
+            f"{kind.__name__} has no argument {', '.join(sorted(unknown))}: accepted "
+            f"are {', '.join(names)} (in a config that inherits, _delete_=True drops "
+            "what the base config gives)"
+        )
+
+
+def check_needed_arguments(kind: Callable, given: Collection[str]) -> None:
+    """Check that `kind` needs no more arguments than `given`.
+
+    Raises:
+        ConfigError: It needs another.
+    """
+    needed = {
+        p.name
+        for p in inspect.signature(kind).parameters.values()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    }
+    missing = needed - set(given)
+    if missing:
+        names = ", ".join(sorted(missing))
+        raise ConfigError(f"{kind.__name__}: {names} must be given")

@@ -1,12 +1,12 @@
 """From a config dict to a convolution."""
 
-import inspect
 from typing import Any
 
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
 from torch import nn
 
+from ..checks import check_known_arguments
 from ..errors import ConfigError
 from ..registry import MODELS, SCOPE
 from .dynamic_conv import DynamicConv2d
@@ -77,13 +77,7 @@ def _conv_class(conv_cfg: dict, registry: Registry) -> type[nn.Module]:
             f"conv_cfg type={name!r} is not registered: accepted are Conv2d, "
             f"{DynamicConv2d.__name__}, or a registered 'scope.Name'"
         )
-    parameters = inspect.signature(kind).parameters.values()
-    unknown = set(conv_cfg) - {"type"} - {p.name for p in parameters}
-    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        raise ConfigError(
-            f"{kind.__name__} has no argument {', '.join(sorted(unknown))}: accepted "
-            f"are {', '.join(p.name for p in parameters)}"
-        )
+    check_known_arguments(kind, set(conv_cfg) - {"type"})
     return kind
 
 

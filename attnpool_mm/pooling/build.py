@@ -1,9 +1,8 @@
 """From a config dict to a pool."""
 
-import inspect
-
 from torch import nn
 
+from ..checks import argument_names, check_known_arguments, check_needed_arguments
 from ..errors import ConfigError
 from ..registry import MODELS, SCOPE
 
@@ -28,7 +27,15 @@ def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
     """
     kind = pool_class(cfg)
     cfg = {"in_channels": in_channels, "stride": stride, **cfg}
-    _check_arguments(kind, cfg)
+    given = set(cfg) - {"type", "_scope_"}
+    names = argument_names(kind)
+    if {"in_channels", "stride"} - set(names):
+        raise ConfigError(
+            f"pool type={cfg['type']!r}: a pool takes in_channels and stride, "
+            f"{kind.__name__} takes {', '.join(names)}"
+        )
+    check_known_arguments(kind, given)
+    check_needed_arguments(kind, given)
     return MODELS.build({"_scope_": SCOPE, **cfg})
 
 
@@ -53,32 +60,6 @@ def pool_class(cfg: dict) -> type:
             f"{', '.join(pool_names())}, or a registered 'scope.Name'"
         )
     return kind
-
-
-def _check_arguments(kind: type, cfg: dict) -> None:
-    name = kind.__name__
-    parameters = inspect.signature(kind).parameters.values()
-    names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
-    given = set(cfg) - {"type", "_scope_"}
-    unknown = given - set(names)
-    if unknown & {"in_channels", "stride"}:
-        raise ConfigError(
-            f"pool type={cfg['type']!r}: a pool takes in_channels and stride, "
-            f"{name} takes {', '.join(names)}"
-        )
-    if unknown and len(names) == len(parameters):
-        raise ConfigError(
-            f"{name} has no argument {', '.join(sorted(unknown))}: accepted are "
-            f"{', '.join(names)} (in a config that inherits, _delete_=True drops "
-            "what the base config gives)"
-        )
-    missing = {
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
-    } - given
-    if missing:
-        raise ConfigError(f"pool {name}: {', '.join(sorted(missing))} must be given")
 
 
 def pool_names() -> list[str]:

@@ -51,7 +51,7 @@ def test_other_peoples_pools():
     (dict(num_heads=2), "a dict with the key 'type'"),
     ("MaxPool2d", "a dict with the key 'type'"),
     (dict(type="SelfAttentivePool2d", heads=2), "no argument heads: accepted are"),
-    (dict(type="Conv2d"), "pool Conv2d: kernel_size, out_channels must be given"),
+    (dict(type="Conv2d"), "^Conv2d: kernel_size, out_channels must be given"),
     (dict(type="torch.nn.ReLU"), "takes in_channels and stride, ReLU takes inplace"),
 ])  # fmt: skip
 def test_bad_configs(cfg, message):
