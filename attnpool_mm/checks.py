@@ -50,9 +50,27 @@ def check_choice(name: str, value: Any, choices: tuple) -> Any:
 
 
 def argument_names(kind: Callable) -> list[str]:
-    """The names of the arguments that `kind` takes, less `**kwargs`."""
-    parameters = inspect.signature(kind).parameters.values()
-    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    """The names of the arguments that `kind` takes.
+
+    Where a class hands `**kwargs` on, those of its parents too.
+    """
+    return _arguments(kind)[0]
+
+
+def _arguments(kind: Callable) -> tuple[list[str], bool]:
+    """The names, and whether any others are taken."""
+    makers = [kind]
+    if inspect.isclass(kind):
+        makers = [vars(c)["__init__"] for c in kind.__mro__ if "__init__" in vars(c)]
+    names: dict[str, None] = {}
+    for maker in makers:
+        parameters = inspect.signature(maker).parameters.values()
+        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD,
+                                                     p.KEYWORD_ONLY)]  # fmt: skip
+        names |= dict.fromkeys(p.name for p in named if p.name != "self")
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return list(names), False
+    return list(names), True
 
 
 def check_known_arguments(kind: Callable, given: Collection[str]) -> None:
@@ -61,10 +79,9 @@ def check_known_arguments(kind: Callable, given: Collection[str]) -> None:
     Raises:
         ConfigError: It does not take one of them.
     """
-    names = argument_names(kind)
-    takes_any = len(names) < len(inspect.signature(kind).parameters)
+    names, any_other = _arguments(kind)
     unknown = set(given) - set(names)
-    if unknown and not takes_any:
+    if unknown and not any_other:
         raise ConfigError(
             f"{kind.__name__} has no argument {', '.join(sorted(unknown))}: accepted "
             f"are {', '.join(names)} (in a config that inherits, _delete_=True drops "

@@ -8,12 +8,14 @@ from torch import nn
 from .errors import ConfigError
 from .registry import MODELS
 
+GLOBAL_AVERAGE = dict(type="mmpretrain.GlobalAveragePooling")
+
 
 @MODELS.register_module()
 def AttnPoolClassifier(
     backbone: dict | nn.Module,
-    neck: dict | None = None,
-    head: dict | None = None,
+    neck: dict | nn.Module | None = GLOBAL_AVERAGE,
+    head: dict | nn.Module | None = None,
     **kwargs: Any,
 ) -> ImageClassifier:
     """Build MMPretrain's `ImageClassifier`; the head gets the backbone's channels.
@@ -23,10 +25,10 @@ def AttnPoolClassifier(
 
     Args:
         backbone: The backbone, or its config.
-        neck: Config of a neck that keeps the channels. Default:
+        neck: A neck that keeps the channels, or its config. Default:
             `GlobalAveragePooling`.
-        head: Config of the head. Its `in_channels`, where not given, is the number of
-            channels of the backbone's last output.
+        head: The head, or its config, in which `in_channels`, where not given, is
+            the number of channels of the backbone's last output.
         **kwargs: Other arguments of `ImageClassifier`.
 
     Raises:
@@ -43,7 +45,7 @@ def AttnPoolClassifier(
     """
     if not isinstance(backbone, nn.Module):
         backbone = MODELS.build(backbone)
-    if head is not None and "in_channels" not in head:
+    if isinstance(head, dict) and "in_channels" not in head:
         channels = getattr(backbone, "out_channels", None)
         if channels is None:
             raise ConfigError(
@@ -51,6 +53,4 @@ def AttnPoolClassifier(
                 "has no out_channels"
             )
         head = {**head, "in_channels": channels[-1]}
-    if neck is None:
-        neck = dict(type="mmpretrain.GlobalAveragePooling")
     return ImageClassifier(backbone=backbone, neck=neck, head=head, **kwargs)

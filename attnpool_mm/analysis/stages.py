@@ -1,12 +1,16 @@
 """What a backbone does stage by stage: map sizes, channels, pools."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.utils import _pair
 
 from ..checks import check_int
+from ..errors import ConfigError
 from ..pooling import (
     AttentionPool2d,
     DeformableSelfAttentivePool2d,
@@ -47,8 +51,9 @@ def describe_stages(backbone: nn.Module, size: tuple[int, int]) -> list[Stage]:
     """Describe the stem and the stages of a backbone of this package.
 
     Args:
-        backbone: The backbone; it is left on PyTorch's meta device, without values
-            (one with deformable pools excepted, whose operator needs values).
+        backbone: The backbone. A copy of it runs once, on PyTorch's meta device, which
+            takes neither memory nor time (with deformable pools on its own device,
+            since their operator needs values).
         size: Height and width of the image in pixels.
 
     Raises:
@@ -62,7 +67,10 @@ def describe_stages(backbone: nn.Module, size: tuple[int, int]) -> list[Stage]:
         layer1 56 64 None
         layer2 28 128 2
     """
+    if not isinstance(size, (list, tuple)) or len(size) != 2:
+        raise ConfigError(f"size={size!r}: a height and a width are accepted")
     height, width = (check_int("each of size", side) for side in size)
+    backbone = deepcopy(backbone)
     if not any(
         isinstance(m, DeformableSelfAttentivePool2d) for m in backbone.modules()
     ):
@@ -80,24 +88,25 @@ def describe_stages(backbone: nn.Module, size: tuple[int, int]) -> list[Stage]:
 
         return hook
 
-    handles = [
+    for name in names:
         backbone.get_submodule(name).register_forward_hook(hook_of(name))
-        for name in names
-    ]
     backbone.eval()
-    try:
-        with torch.no_grad():
-            backbone(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    strides = [round(height / sizes[stem][1]), *backbone.strides, 1]
+    with torch.no_grad():
+        backbone(image)
+    strides = [_stem_stride(backbone, stem), *backbone.strides, 1]
     return [
         _stage("stem" if name == stem else name, stride, sizes[name], module)
         for name, stride, module in zip(
             names, strides, map(backbone.get_submodule, names), strict=False
         )
     ]
+
+
+def _stem_stride(backbone: nn.Module, stem: str) -> int:
+    conv = next(m for m in backbone.modules() if isinstance(m, _ConvNd))
+    last = backbone.get_submodule(stem)
+    pool = dict(last.named_children()).get("pool", None if stem == "conv1" else last)
+    return _pair(conv.stride)[0] * _pair(getattr(pool, "stride", 1))[0]
 
 
 def _stage(name: str, stride: int, shape: tuple[int, ...], module: nn.Module) -> Stage:

@@ -8,8 +8,10 @@ from typing import Any, NoReturn
 
 from torch import nn
 
+from ..checks import check_known_arguments
 from ..errors import ConfigError
 from ..registry import MODELS
+from .resnet_cifar import blocks_per_stage
 
 RESNET_STRIDES, MOBILENET_STRIDES = "1222", "1222121"
 RESNET = "attnpool_mm.AttnPoolResNet"
@@ -111,13 +113,16 @@ class _Keyword:
             return self._spem()
         prepool = parts[0] == "prepool"
         if len(parts) != (6 if prepool else 3):
-            if not prepool:
-                self._choice("backbone", parts[0].removeprefix("dy"), BACKBONES)
+            self._first_part()
             self._fail(f"{len(parts)} parts separated by '-': {GRAMMAR} is accepted")
         backbone, pool, strides = parts[-3:]
         dynamic = backbone.startswith("dy")
         name = backbone.removeprefix("dy")
-        config = deepcopy(self._choice("backbone", name, BACKBONES))
+        if name not in BACKBONES:
+            if not prepool:
+                self._first_part()
+            self._wrong_backbone(backbone)
+        config = deepcopy(BACKBONES[name])
         kind = config["type"]
         strides = self._strides(strides, RESNET_STRIDES if kind == RESNET
                                 else MOBILENET_STRIDES)  # fmt: skip
@@ -145,7 +150,7 @@ class _Keyword:
         self, text: str, kind: str, strides: Sequence[int], conv_cfg: dict | None
     ) -> list[dict | None]:
         """The pool of each stage."""
-        base, suffixes = self._pool(text)
+        base, suffixes = self._pool("pool", text)
         if base in PLAIN_POOLS:
             pool = PLAIN_POOLS[base]
             return [dict(pool) if pool and s > 1 else None for s in strides]
@@ -178,9 +183,9 @@ class _Keyword:
         return pools
 
     def _prepool(self, text: str, stride: str) -> dict[str, Any]:
-        base, suffixes = self._pool(text)
-        if not re.fullmatch(r"[2-9]|[1-9]\d+", stride):
-            self._fail(f"prepool stride {stride!r}: an integer of at least 2 "
+        base, suffixes = self._pool("prepool's pool", text)
+        if not re.fullmatch("[2-9]|[1-5][0-9]|6[0-4]", stride):
+            self._fail(f"prepool stride {stride!r}: an integer from 2 to 64 "
                        "is accepted")  # fmt: skip
         if base in PLAIN_POOLS:
             pool = dict(PLAIN_POOLS[base] or dict(type="StridedConv2d"))
@@ -196,34 +201,39 @@ class _Keyword:
             )
         return {**pool, "stride": int(stride)}
 
-    def _pool(self, text: str) -> tuple[str, list[str]]:
+    def _pool(self, what: str, text: str) -> tuple[str, list[str]]:
         """The pool's name and its suffixes."""
         if text in PLAIN_POOLS:
             return text, []
         base, *suffixes = text.split("_")
         plain = next((p for p in PLAIN_POOLS if text.startswith(f"{p}_")), None)
         if plain:
-            self._fail(f"pool {text!r}: {plain} takes no suffix; only "
+            self._fail(f"{what} {text!r}: {plain} takes no suffix; only "
                        f"{', '.join(SELF_ATTENTIVE_POOLS)} do")  # fmt: skip
-        # A name of two words is no name with a suffix.
-        known = difflib.get_close_matches(text, PLAIN_POOLS, n=1, cutoff=0.7)
-        if base not in SELF_ATTENTIVE_POOLS and known:
-            base = text
-        self._choice("pool", base, {**PLAIN_POOLS, **SELF_ATTENTIVE_POOLS})
+        if base not in SELF_ATTENTIVE_POOLS:
+            # gaussian_pool has two words, which are no name and a suffix.
+            whole = difflib.get_close_matches(text, PLAIN_POOLS, n=1, cutoff=0.7)
+            text = text if whole else base
+            self._wrong(what, text, (*PLAIN_POOLS, *SELF_ATTENTIVE_POOLS),
+                        near=_forgotten_underscore(text))  # fmt: skip
         for suffix in suffixes:
-            self._choice(f"suffix of pool {text!r},", suffix, dict.fromkeys(SUFFIXES))
+            if suffix not in SUFFIXES:
+                self._wrong(f"suffix of {what} {text!r},", suffix, SUFFIXES)
         if len(set(suffixes)) < len(suffixes):
-            self._fail(f"pool {text!r}: each suffix is accepted once")
+            self._fail(f"{what} {text!r}: each suffix is accepted once")
         if sum(s.startswith("reduced") for s in suffixes) > 1:
-            self._fail(f"pool {text!r}: one of _reduced, _reduced0211 and "
+            self._fail(f"{what} {text!r}: one of _reduced, _reduced0211 and "
                        "_reduced0842 is accepted")  # fmt: skip
         return base, suffixes
 
     def _spem(self) -> dict[str, Any]:
         depth = "-".join(self.parts[1:])
-        if not (depth.isdecimal() and int(depth) >= 20 and int(depth) % 9 == 2):
-            self._fail(f"depth {depth!r}: 9n + 2 with n of at least 2 is accepted, "
-                       "e.g. spem-164")  # fmt: skip
+        if not re.fullmatch("[0-9]+", depth):
+            self._fail(f"depth {depth!r}: an integer is accepted, as in spem-164")
+        try:
+            blocks_per_stage(int(depth), "bottleneck")
+        except ConfigError as error:
+            self._fail(str(error))
         return dict(
             type="attnpool_mm.AttnPoolResNetCIFAR",
             depth=int(depth),
@@ -231,16 +241,42 @@ class _Keyword:
             attention_cfg=dict(type="SPEM"),
         )
 
-    def _choice(self, what: str, text: str, choices: dict[str, Any]) -> Any:
-        if text in choices:
-            return choices[text]
-        near = difflib.get_close_matches(text, choices, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        dy = ", each also with dy in front" if choices is BACKBONES else ""
-        self._fail(f"{what} {text!r}: accepted are {', '.join(choices)}{dy}{hint}")
+    def _first_part(self) -> None:
+        """Fail if the first part begins no keyword."""
+        first = self.parts[0]
+        if first in ("prepool", "spem") or first.removeprefix("dy") in BACKBONES:
+            return
+        near = difflib.get_close_matches(first, ("prepool", "spem"), n=1)
+        self._wrong_backbone(first, near[0] if near else None)
+
+    def _wrong_backbone(self, text: str, near: str | None = None) -> NoReturn:
+        names = [f"{dy}{name}" for dy in ("", "dy") for name in BACKBONES]
+        near = near or _nearest(text, names)
+        accepted = [*BACKBONES, "each also with dy in front"]
+        self._wrong("backbone", text, accepted, near)
+
+    def _wrong(
+        self, what: str, text: str, accepted: Sequence[str], near: str | None = None
+    ) -> NoReturn:
+        near = near or _nearest(text, accepted)
+        hint = f"; did you mean {near!r}?" if near else ""
+        self._fail(f"{what} {text!r}: accepted are {', '.join(accepted)}{hint}")
 
     def _fail(self, message: str) -> NoReturn:
         raise ConfigError(f"arch={self.arch!r}: {message}")
+
+
+def _nearest(text: str, names: Sequence[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(text, names, n=1, cutoff=0.5)), None)
+
+
+def _forgotten_underscore(text: str) -> str | None:
+    """`nlp_headfix2` for `nlpheadfix2`."""
+    for suffix in SUFFIXES:
+        base = text.removesuffix(suffix)
+        if base != text and base in SELF_ATTENTIVE_POOLS:
+            return f"{base}_{suffix}"
+    return None
 
 
 def _reduced(suffixes: Sequence[str]) -> str | None:
@@ -275,7 +311,8 @@ def AttnPoolBackbone(arch: str, **kwargs: Any) -> nn.Module:
             `norm_eval`, `norm_cfg`, `with_cp`, `init_cfg`, ….
 
     Raises:
-        ConfigError: The keyword is wrong, or an argument is one that it gives.
+        ConfigError: The keyword is wrong, or an argument is one that it gives or that
+            the backbone does not take.
 
     Returns:
         An `AttnPoolResNet`, `AttnPoolMobileNetV2` or `AttnPoolResNetCIFAR`.
@@ -292,4 +329,5 @@ def AttnPoolBackbone(arch: str, **kwargs: Any) -> nn.Module:
             f"{', '.join(twice)}: given by arch={arch!r} already; change the keyword, "
             f"or use type={config['type']!r} with arguments of its own"
         )
+    check_known_arguments(MODELS.get(config["type"]), kwargs)
     return MODELS.build({**config, **kwargs})

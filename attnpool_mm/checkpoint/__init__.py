@@ -4,6 +4,7 @@ from .authors import (
     authors_names,
     convert_authors_pool,
     convert_authors_state_dict,
+    is_state_dict,
 )
 from .loading import (
     CheckpointNotFoundError,
@@ -16,6 +17,7 @@ __all__ = [
     "authors_names",
     "convert_authors_pool",
     "convert_authors_state_dict",
+    "is_state_dict",
     "load_checkpoint_file",
     "use_safe_loading",
 ]

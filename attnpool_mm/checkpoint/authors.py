@@ -65,6 +65,9 @@ def convert_authors_state_dict(
 ) -> dict[str, Tensor]:
     """Convert a state dict of the authors' code to a classifier's of this package.
 
+    The names of the layers of deformable pools and of mixtures' local parts are taken
+    from the usual PyTorch code for them; under other names they are told by shape.
+
     Deformable pools: their sampler reads one pixel off for patches of 1 and 4, so that
     a network with these computes something else here; their offsets, all vertical
     ones first, become MMCV's pairs. Dynamic convolutions get the temperature at which
@@ -130,13 +133,17 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
 
     Raises:
         ConfigError: As in `convert_authors_state_dict`.
+
+    Example:
+        >>> from attnpool_mm.backbones import AttnPoolBackbone
+        >>> theirs = AttnPoolBackbone('resnet18-skip-1222').state_dict()
+        >>> authors_names(theirs, 'resnet18-skip-1222')['backbone.bn1.weight']
+        'bn1.weight'
     """
     from ..backbones import arch_to_config  # here, since MMPretrain takes its time
 
     config = arch_to_config(arch)
-    if not isinstance(state_dict, Mapping) or not all(
-        isinstance(value, Tensor) for value in state_dict.values()
-    ):
+    if not is_state_dict(state_dict):
         raise ConfigError("state_dict: a dict of names and tensors is accepted")
     backbone = MODELS.build(config)
     plain = {re.sub(r"^((module|net)\.)+", "", key): key for key in state_dict}
@@ -149,8 +156,9 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
     }
     found: dict[str, str] = {}
     for name, key in plain.items():
-        if key not in heads.values():
-            found.setdefault(_backbone_name(name, config), key)
+        ours = _backbone_name(name, config)
+        if ours is not None and key not in heads.values():
+            found.setdefault(ours, key)
     found = _name_inside_pools(found, state_dict, backbone)
     problems = _problems(found, heads, state_dict, backbone)
     if problems:
@@ -160,37 +168,55 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
     } | heads
 
 
-def _backbone_name(name: str, config: dict[str, Any]) -> str:
-    """Our name of an entry; inside a pool only the pool is ours."""
+def is_state_dict(value: Any) -> bool:
+    """Whether it is a dict of names and tensors."""
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(entry, Tensor)
+        for name, entry in value.items()
+    )
+
+
+def _backbone_name(name: str, config: dict[str, Any]) -> str | None:
+    """Our name of an entry, inside a pool that of the pool; None if it is unknown."""
     if config["type"].endswith("MobileNetV2"):
         return _mobilenet_name(name, config)
-    name = SPEM_PARAMETERS.sub(r"\1.attention.\2", name)
-    name = re.sub(r"^(layer\d)\.(?:0\.pooling|pool)\.", r"\1.pool.", name)
-    return re.sub(r"^pool\.", "maxpool.", name)
+    position = config.get("pool_position")
+    if name.startswith("pool."):
+        return f"max{name}"
+    if name.startswith("maxpool."):  # our name
+        return None
+    if re.match(r"layer\d\.pool\.", name):
+        return name if position == "stage_end" else None
+    if re.match(r"layer\d\.0\.pooling\.", name):
+        return name.replace("0.pooling", "pool") if position == "first_block" else None
+    return SPEM_PARAMETERS.sub(r"\1.attention.\2", name)
 
 
-def _mobilenet_name(name: str, config: dict[str, Any]) -> str:
-    name = re.sub(r"^pool\.", "conv1.pool.", name)
-    name = re.sub(
-        r"^(conv[12])\.([01])\.", lambda m: f"{m[1]}.{_CONV_OR_NORM[int(m[2])]}.", name
-    )
+def _mobilenet_name(name: str, config: dict[str, Any]) -> str | None:
+    if name.startswith("pool."):
+        return f"conv1.{name}"
+    ends = re.match(r"(conv[12])\.([01])\.(.*)", name)
+    if ends:
+        return f"{ends[1]}.{_CONV_OR_NORM[int(ends[2])]}.{ends[3]}"
     entry = re.match(r"features\.(\d)\.(\d+)\.(.*)", name)
     if entry is None:
-        return name
+        return None
     stage, block, rest = int(entry[1]), int(entry[2]), entry[3]
+    at_start = config["pool_position"] == "stage_start"
     if rest.startswith("pooling."):
-        return f"layer{stage + 1}.pool.{rest.removeprefix('pooling.')}"
+        return None if at_start else f"layer{stage + 1}.pool.{rest[len('pooling.') :]}"
     # A pool before the first block counts as the block 0.
     pools = config["pool_cfg"]
-    if config["pool_position"] == "stage_start" and stage < len(pools) and pools[stage]:
+    if at_start and stage < len(pools) and pools[stage]:
         if block == 0:
             return f"layer{stage + 1}.pool.{rest}"
         block -= 1
     layer = re.match(r"conv\.(\d)\.(.*)", rest)
-    if layer:
-        index = int(layer[1])
-        rest = f"conv.{index // 3}.{_CONV_OR_NORM[index % 3 > 0]}.{layer[2]}"
-    return f"layer{stage + 1}.{block}.{rest}"
+    if layer is None:
+        return None
+    index = int(layer[1])
+    part = f"conv.{index // 3}.{_CONV_OR_NORM[index % 3 > 0]}"
+    return f"layer{stage + 1}.{block}.{part}.{layer[2]}"
 
 
 _CONV_OR_NORM = ("conv", "bn")
@@ -231,9 +257,8 @@ def _pool_names(pool: nn.Module, shapes: Mapping[str, torch.Size]) -> dict[str, 
             if ours:
                 names.setdefault(name, prefix + ours)
     unknown = {name: shape for name, shape in shapes.items() if name not in names}
-    return (
-        {name: name for name in unknown} | _names_by_shape(unknown, names, pool) | names
-    )
+    by_shape = _names_by_shape(unknown, set(names.values()), pool)
+    return {name: name for name in unknown} | by_shape | names
 
 
 def _known_name(name: str, table: Mapping[str, str]) -> str | None:
@@ -246,32 +271,38 @@ def _known_name(name: str, table: Mapping[str, str]) -> str | None:
 
 
 def _names_by_shape(
-    unknown: Mapping[str, torch.Size], known: Mapping[str, str], pool: nn.Module
+    unknown: Mapping[str, torch.Size], filled: set[str], pool: nn.Module
 ) -> dict[str, str]:
-    """Names for layers that are called something else, as far as shapes tell.
+    """Names for the layers whose names in the authors' code are not certain.
 
-    In a deformable pool they do: the convolutions for offsets, masks and patches all
-    differ. Where two layers are alike, their order counts.
+    They are the three convolutions of a deformable pool and the local layers of a
+    mixture. Their shapes differ: a layer is taken for the one that it alone fits.
     """
-    theirs = _by_layer(unknown)
-    filled = set(known.values())
     ours = _by_layer(
-        {name: v.shape for name, v in pool.state_dict().items() if name not in filled}
+        {
+            name: value.shape
+            for name, value in pool.state_dict().items()
+            if name not in filled and _is_uncertain(name, pool)
+        }
     )
+    theirs = _by_layer(unknown)
     names: dict[str, str] = {}
-    for signature in {tuple(sorted(layer.items())) for layer in theirs.values()}:
-        mine, yours = (
-            [
-                name
-                for name, x in layers.items()
-                if tuple(sorted(x.items())) == signature
-            ]
-            for layers in (ours, theirs)
-        )
-        if len(mine) == len(yours):
-            for new, old in zip(mine, yours, strict=True):
-                names |= {f"{old}.{leaf}": f"{new}.{leaf}" for leaf, _ in signature}
+    for new, shapes in ours.items():
+        fitting = [old for old, layer in theirs.items() if layer == shapes]
+        alike = [other for other, layer in ours.items() if layer == shapes]
+        if len(fitting) == len(alike) == 1:
+            names |= {f"{fitting[0]}.{leaf}": f"{new}.{leaf}" for leaf in shapes}
     return names
+
+
+def _is_uncertain(name: str, pool: nn.Module) -> bool:
+    part, index = pool, None
+    if isinstance(pool, MixedPool2d):
+        _, index, name = name.split(".", 2)
+        part = pool.pools[int(index)]
+    if isinstance(part, DeformableSelfAttentivePool2d):
+        return name.startswith(("embed.conv.", "offset.", "mask."))
+    return index is not None and isinstance(part, LocalImportancePool2d)
 
 
 def _by_layer(shapes: Mapping[str, torch.Size]) -> dict[str, dict[str, torch.Size]]:
@@ -300,12 +331,16 @@ def _problems(
         for name, key in found.items()
         if name in expected and state_dict[key].shape != expected[name].shape
     ]
-    weight = heads.get("head.fc.weight")
-    if weight and state_dict[weight].shape[1:] != backbone.out_channels[-1:]:
-        shapes.append(
-            f"{weight} is {_size(state_dict[weight].shape)}, not "
-            f"classes x {backbone.out_channels[-1]}"
-        )
+    weight, bias = (heads.get(f"head.fc.{leaf}") for leaf in ("weight", "bias"))
+    if weight and bias:
+        classes = len(state_dict[bias])
+        fitting = (classes, backbone.out_channels[-1])
+        if state_dict[weight].shape != fitting:
+            shapes.append(
+                f"{weight} is {_size(state_dict[weight].shape)}, not {_size(fitting)}"
+            )
+    elif heads:
+        missing.append(f"the classifier's {'bias' if weight else 'weight'}")
     parts = (("missing", missing), ("left over", left_over), ("shapes", shapes))
     text = "; ".join(f"{what}: {_listed(names)}" for what, names in parts if names)
     if any(".p_conv." in key for key in left_over):
@@ -313,7 +348,7 @@ def _problems(
     return text
 
 
-def _size(shape: torch.Size) -> str:
+def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "a number"
 
 

@@ -147,6 +147,8 @@ class DynamicConv2d(_ConvNd):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, C, H, W); the output has the memory format of the input."""
+        if x.dim() == 3:
+            return self(x[None])[0]
         batch, channels = x.shape[:2]
         mix = self.attention(x, self.temperature).to(self.weight.dtype)
         if batch == 0:  # no image: one kernel, of zeros, that every gradient reaches

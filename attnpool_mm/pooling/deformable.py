@@ -160,6 +160,12 @@ def sample_back(x: Tensor, offset: Tensor) -> Tensor:
     """`x` (B, C, H, W) at q − offset(q), for every pixel q.
 
     Bilinear, positions clamped to the map; `offset` is (B, 2, H, W) in pixels.
+
+    Example:
+        >>> x = torch.arange(3.0).view(1, 1, 1, 3)
+        >>> right = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)
+        >>> sample_back(x, right).flatten().tolist()
+        [0.0, 0.0, 1.0]
     """
     height, width = x.shape[-2:]
     rows = torch.arange(height, dtype=offset.dtype, device=offset.device)
@@ -191,6 +197,8 @@ def _deformable_conv(in_channels: int, out_channels: int, size: int) -> nn.Modul
 def _convolve(conv: nn.Module, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
     from mmcv.ops import modulated_deform_conv2d
 
+    if len(x) == 0:  # no image, which the operator refuses
+        return F.conv2d(x, conv.weight, conv.bias, conv.stride)
     # A side of 1 may have any stride in a contiguous tensor (channels-last memory
     # does that to a 1×1 kernel), which the operator's backward fails on.
     x, offset, mask, weight = (

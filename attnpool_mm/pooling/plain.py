@@ -105,6 +105,11 @@ class StridedConv2d(nn.Sequential):
 
     Raises:
         ConfigError: An argument is not a positive integer, or `kernel_size` is even.
+
+    Example:
+        >>> import torch
+        >>> StridedConv2d(16, stride=2)(torch.rand(2, 16, 9, 8)).shape
+        torch.Size([2, 16, 5, 4])
     """
 
     def __init__(self, in_channels: int, stride: int = 2, kernel_size: int = 3):

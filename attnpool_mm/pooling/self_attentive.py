@@ -2,6 +2,7 @@
 
 import warnings
 from collections import OrderedDict
+from math import inf
 from numbers import Real
 
 import torch
@@ -93,7 +94,11 @@ class SelfAttentivePool2d(WeightedPool2d):
         super().__init__(in_channels, stride, normalize)
         self.patch_size = check_int("patch_size", patch_size)
         check_int("num_heads", num_heads)
-        if not isinstance(embed_ratio, Real) or embed_ratio <= 0:
+        if (
+            not isinstance(embed_ratio, Real)
+            or isinstance(embed_ratio, bool)
+            or not 0 < embed_ratio < inf
+        ):
             raise ConfigError(
                 f"embed_ratio={embed_ratio!r}: a positive number is accepted"
             )
@@ -120,10 +125,10 @@ class SelfAttentivePool2d(WeightedPool2d):
         if self.weight_by_patch and normalize and patch_size % stride == 0:
             warnings.warn(
                 f"{type(self).__name__} with patch_size={patch_size}, a multiple of "
-                f"stride={stride}, and normalize=True is average pooling: the weight "
-                "is constant in every window and cancels, and the attention gets no "
-                "gradient. Set normalize=False, or a patch_size that is not a "
-                "multiple of the stride.",
+                f"stride={stride}, and normalize=True: the weight is constant in every "
+                "window and cancels, and the attention gets no gradient (the pool "
+                "alone is average pooling). Set normalize=False, or a patch_size that "
+                "is not a multiple of the stride.",
                 stacklevel=2,
             )
 

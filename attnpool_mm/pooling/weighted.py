@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_int
+from ..checks import check_choice, check_int
 from ..errors import ConfigError
 
 
@@ -125,7 +125,8 @@ class WeightedPool2d(nn.Module):
         normalize: Divide by the window's mean weight.
 
     Raises:
-        ConfigError: `in_channels` or `stride` is not a positive integer.
+        ConfigError: `in_channels` or `stride` is not a positive integer, or
+            `normalize` no boolean.
 
     Example:
         >>> class BrightestPool2d(WeightedPool2d):
@@ -140,7 +141,7 @@ class WeightedPool2d(nn.Module):
         self.in_channels = check_int("in_channels", in_channels)
         self.out_channels = in_channels
         self.stride = check_int("stride", stride)
-        self.normalize = normalize
+        self.normalize = check_choice("normalize", normalize, (True, False))
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), on its grid or on a coarser one."""

@@ -59,5 +59,25 @@ def test_large_images_take_no_memory():
 
 
 def test_a_bad_size():
+    backbone = AttnPoolBackbone("spem-20")
     with pytest.raises(ConfigError, match="each of size=0"):
-        describe_stages(AttnPoolBackbone("spem-20"), (0, 3))
+        describe_stages(backbone, (0, 3))
+    with pytest.raises(ConfigError, match="size=64: a height and a width"):
+        describe_stages(backbone, 64)
+
+
+def test_the_backbone_is_left_as_it_is():
+    backbone = AttnPoolBackbone("resnet18-nlp-1222")
+    x = torch.rand(1, 3, 64, 64)
+    backbone.eval()
+    before = backbone(x)[0]
+    backbone.train()
+    describe_stages(backbone, (32, 32))
+    assert backbone.training
+    backbone.eval()
+    assert torch.equal(backbone(x)[0], before)
+
+
+def test_the_stem_of_a_tiny_image():
+    stem = describe_stages(AttnPoolBackbone("resnet18-skip-1222"), (5, 5))[0]
+    assert stem.stride == 4 and stem.height == 1

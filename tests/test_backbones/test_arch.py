@@ -180,8 +180,14 @@ def test_configs_are_plain_and_one_s_own():
     [
         ("resnet19-nlp-1222", "backbone 'resnet19': accepted are resnet18, .* did you "
          "mean 'resnet18'"),
-        ("dydyresnet18-nlp-1222", "backbone 'dyresnet18'"),
+        ("dyresnet19-nlp-1222", "backbone 'dyresnet19': .* mean 'dyresnet18'"),
+        ("dydyresnet18-nlp-1222", "backbone 'dydyresnet18'.* mean 'dyresnet18'"),
+        ("prepol-nlp-4-resnet18-nlp-1222", "'prepol': .* mean 'prepool'"),
+        ("sepm-164", "'sepm': .* mean 'spem'"),
         ("resnet18-nlpp-1222", "pool 'nlpp': accepted are skip, .* 'nlp'"),
+        ("prepool-nlpp-4-resnet18-nlp-1222", "prepool's pool 'nlpp'"),
+        ("prepool-nlp-4-resnet19-nlp-1222", "backbone 'resnet19'"),
+        ("resnet18-nlpheadfix2-1222", "did you mean 'nlp_headfix2'"),
         ("resnet18-gaussian-1222", "did you mean 'gaussian_pool'"),
         ("resnet18-lip_nowin-1222", "lip takes no suffix; only nlp"),
         ("resnet18-nlp_nowim-1222", "suffix .* 'nowim': accepted .* mean 'nowin'"),
@@ -195,9 +201,9 @@ def test_configs_are_plain_and_one_s_own():
         ("resnet18-nlp", "2 parts"),
         ("prepool-nlp-resnet18-nlp-1222", "5 parts"),
         ("prepool-nlp-x-resnet18-nlp-1222", "prepool stride 'x': an integer"),
-        ("prepool-nlp-1-resnet18-nlp-1222", "an integer of at least 2"),
+        ("prepool-nlp-1-resnet18-nlp-1222", "an integer from 2 to 64"),
         ("prepool-nip-2-resnet18-nlp-1222", "pool 'nip'"),
-        ("spem-21", "depth '21': 9n \\+ 2"),
+        ("spem-21", "depth=21: 9n \\+ 2 .* the nearest are 20 and 29"),
         ("spem", "depth ''"),
         ("", "backbone ''"),
         (18, "arch=18: a keyword"),
@@ -297,6 +303,11 @@ def test_dynamic_convolutions_are_everywhere_in_dy():
 def test_arguments_that_the_keyword_gives():
     with pytest.raises(ConfigError, match="strides: given by arch='resnet18-skip-1222"):
         AttnPoolBackbone("resnet18-skip-1222", strides=(1, 2, 2, 2))
+
+
+def test_arguments_that_the_backbone_does_not_take():
+    with pytest.raises(ConfigError, match="no argument foo: accepted are .* norm_eval"):
+        AttnPoolBackbone("resnet18-skip-1222", foo=1)
 
 
 @pytest.mark.parametrize(

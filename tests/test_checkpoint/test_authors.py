@@ -159,7 +159,7 @@ def test_the_classifier_becomes_the_head(name):
     assert torch.equal(converted["head.fc.weight"], theirs[f"net.{name}.weight"])
     assert torch.equal(converted["head.fc.bias"], theirs[f"net.{name}.bias"])
     theirs[f"net.{name}.weight"] = torch.rand(10, 99)
-    with pytest.raises(ConfigError, match=rf"{name}.weight is 10x99, not class"):
+    with pytest.raises(ConfigError, match=rf"{name}.weight is 10x99, not 10x512"):
         convert_authors_state_dict(theirs, "resnet18-lip-1222")
 
 
@@ -174,6 +174,41 @@ def test_other_names_of_deformable_and_local_layers(arch, old, new):
     theirs = {key.replace(old, new): value for key, value in theirs.items()}
     converted = convert_authors_state_dict(theirs, arch)
     assert all(torch.equal(converted[f"backbone.{k}"], v) for k, v in ours.items())
+
+
+def test_a_classifier_is_whole():
+    theirs, _ = authors_state("resnet18-lip-1222")
+    for leaf, shape, missing in (
+        ("weight", (10, 512), "missing: the classifier's bias"),
+        ("bias", (10,), "missing: the classifier's weight"),
+    ):
+        with pytest.raises(ConfigError, match=missing):
+            convert_authors_state_dict(
+                {**theirs, f"net.fc.{leaf}": torch.rand(shape)}, "resnet18-lip-1222"
+            )
+
+
+@pytest.mark.parametrize("name, other", [
+    ("resnet18-nlp-1222", "resnet18_v2-nlp-1222"),
+    ("mobilenet-nlp-1222121", "mobilenet_v2-nlp-1222121"),
+])  # fmt: skip
+def test_the_other_placement_is_refused(name, other):
+    for theirs, arch in ((name, other), (other, name)):
+        with pytest.raises(ConfigError, match="left over: "):
+            convert_authors_state_dict(authors_state(theirs)[0], arch)
+
+
+@pytest.mark.parametrize("old, new", [
+    ("restore.0.", "restore.X."), ("multihead_attn", "self_attn"), ("restore.1", "q.z"),
+    ("ToSigma.1", "ToDeviation.1"),
+])  # fmt: skip
+def test_unknown_names_of_known_layers_are_refused(old, new):
+    for arch in ("resnet18-mixp-1222", "resnet18-gaussian_pool-1222"):
+        theirs, _ = authors_state(arch)
+        changed = {key.replace(old, new): value for key, value in theirs.items()}
+        if changed.keys() != theirs.keys():
+            with pytest.raises(ConfigError, match=f"left over: .*{new}"):
+                convert_authors_state_dict(changed, arch)
 
 
 def test_old_state_dicts_do_not_count_batches():
@@ -196,6 +231,7 @@ def test_what_does_not_fit_is_named():
           torch.ones(128)}, "left over: net.layer2.0.pooling"),
         ({**theirs, "module.net.conv1.weight": torch.ones(1)}, "prefixes alone"),
         ({"epoch": 3}, "a dict of names and tensors"),
+        ({0: torch.ones(1)}, "a dict of names and tensors"),
     ]:  # fmt: skip
         with pytest.raises(ConfigError, match=message) as error:
             convert_authors_state_dict(changed, arch)
@@ -240,6 +276,7 @@ def test_the_tool(tmp_path):
         ((source, target, "--arch", "resnet18-nlp-1222"), "does not fit arch="),
         ((source, tmp_path / "no" / "ours.pth", "--arch", arch), "there is no folder"),
         ((tmp_path / "no.pth", target, "--arch", arch), "there is no such file"),
+        ((source, tmp_path, "--arch", arch), "a file that is not the source"),
     ]:
         done = convert(*arguments)
         assert done.returncode == 2 and message in done.stderr

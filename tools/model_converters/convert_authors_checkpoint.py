@@ -14,6 +14,7 @@ from torch import Tensor
 from attnpool_mm.checkpoint import (
     authors_names,
     convert_authors_state_dict,
+    is_state_dict,
     load_checkpoint_file,
 )
 from attnpool_mm.engine import launch
@@ -48,11 +49,7 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Te
         ConfigError: There is none.
     """
     for candidate in (checkpoint, *(checkpoint.get(key) for key in WRAPPERS)):
-        if (
-            isinstance(candidate, Mapping)
-            and candidate
-            and all(isinstance(value, Tensor) for value in candidate.values())
-        ):
+        if candidate and is_state_dict(candidate):
             return candidate
     raise ConfigError(
         f"checkpoint {path}: it has no state dict; one is looked for in the file "
@@ -65,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
     target = Path(args.target)
     if not target.parent.is_dir():
         raise ConfigError(f"target {target}: there is no folder {target.parent}")
+    if target.is_dir() or target.resolve() == Path(args.source).resolve():
+        raise ConfigError(f"target {target}: a file that is not the source is accepted")
     checkpoint = load_checkpoint_file(args.source, trust=args.trust_checkpoint)
     theirs = find_state_dict(checkpoint, args.source)
     names = authors_names(theirs, args.arch)
