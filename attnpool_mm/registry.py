@@ -36,7 +36,11 @@ HOOKS = Registry(
     "hook",
     parent=MMENGINE_HOOKS,
     scope=SCOPE,
-    locations=["attnpool_mm.engine.dynamic_conv", "attnpool_mm.engine.spem"],
+    locations=[
+        "attnpool_mm.engine.dynamic_conv",
+        "attnpool_mm.engine.epoch_seed",
+        "attnpool_mm.engine.spem",
+    ],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",

@@ -152,7 +152,9 @@ def run(args: argparse.Namespace) -> None:
     cfg = configure(args)
     preflight.check_data_paths(cfg, ("test",))
     preflight.check_checkpoint_path(cfg.load_from)
+    launch.check_visualizer(cfg)
     launch.setup_distributed(cfg)
+    launch.adapt_norms(cfg, training=False)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
     if item == "pred":

@@ -61,7 +61,10 @@ def run(args: argparse.Namespace) -> None:
     preflight.check_checkpoint_path(cfg.get("load_from"))
     if args.resume not in (None, "auto"):
         preflight.check_resumable(args.resume, args.trust_checkpoint)
+    launch.check_visualizer(cfg)
+    launch.check_compile(cfg)
     launch.setup_distributed(cfg)
+    launch.adapt_norms(cfg, training=True)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
     preflight.check_patches(runner)

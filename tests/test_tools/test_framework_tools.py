@@ -1,0 +1,237 @@
+"""MMPretrain's and MMDetection's own scripts, on our configs and logs."""
+
+import json
+import pickle
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from matplotlib import _tight_bbox
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from attnpool_mm.datasets import Digits
+from attnpool_mm.engine import framework_tools
+from attnpool_mm.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+CLASSIFIER = """
+_base_ = '{root}/configs/classification/digits/resnet20-spem_b64_digits.py'
+train_dataloader = dict(dataset=dict(indices=3))
+test_dataloader = dict(dataset=dict(indices=40))
+"""
+DETECTOR = """
+_base_ = '{root}/configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py'
+data_root = '{folder}/'
+dataset = dict(data_root=data_root, ann_file='boxes.json',
+               data_prefix=dict(img='images/'))
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dataset)
+val_evaluator = dict(ann_file=data_root + 'boxes.json')
+test_evaluator = val_evaluator
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A config of each framework, and four images with a box each."""
+    folder = tmp_path_factory.mktemp("framework_tools")
+    (folder / "classifier.py").write_text(CLASSIFIER.format(root=ROOT))
+    (folder / "detector.py").write_text(DETECTOR.format(root=ROOT, folder=folder))
+    (folder / "images").mkdir()
+    images, annotations = [], []
+    for i in range(4):
+        cv2.imwrite(str(folder / f"images/{i}.png"), np.full((64, 64, 3), 60 * i))
+        images.append({"id": i, "file_name": f"{i}.png", "height": 64, "width": 64})
+        box = {"bbox": [8, 8, 20 + i, 30], "area": 30 * (20 + i), "iscrowd": 0}
+        annotations.append({"id": i, "image_id": i, "category_id": i, **box})
+    categories = [{"id": i, "name": str(i)} for i in range(10)]
+    boxes = dict(images=images, annotations=annotations, categories=categories)
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    return folder
+
+
+@pytest.fixture
+def tool(folder, monkeypatch, capfd):
+    """Run a tool as the main program, in this process: importing takes seconds."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(DefaultScope, "_instance_dict", {})
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setattr(_tight_bbox, "adjust_bbox", _tight_bbox.adjust_bbox)
+
+    def run(script, *arguments):
+        path = str(ROOT / "tools" / script)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        runpy.run_path(path, run_name="__main__")
+        return capfd.readouterr().out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def predictions(folder):
+    """What `test.py --out` writes, made by hand.
+
+    Of 40 digits 10 are taken for the next one; of 4 objects one is not found.
+    """
+    digits = Digits(split="test", indices=40)
+    labels = torch.tensor(digits.get_gt_labels())
+    taken = labels.clone()
+    taken[:10] = (taken[:10] + 1) % 10
+    scores = torch.nn.functional.one_hot(taken, 10).float()
+    classified = [
+        dict(pred_score=s, pred_label=t[None], gt_label=g[None], num_classes=10)
+        for s, t, g in zip(scores, taken, labels, strict=True)
+    ]
+    detected = []
+    for i in range(4):
+        found = dict(
+            bboxes=torch.tensor([[8.0, 8, 28 + i, 38]])[: i > 0],
+            scores=torch.ones(int(i > 0)),
+            labels=torch.tensor([i])[: i > 0],
+        )
+        size = dict(img_id=i, ori_shape=(64, 64))
+        detected.append(dict(pred_instances=found, **size))
+    for name, data in (("classifier", classified), ("detector", detected)):
+        (folder / f"{name}.pkl").write_bytes(pickle.dumps(data))
+    return labels, taken
+
+
+@pytest.mark.parametrize("name", ["classifier", "detector"])
+def test_print_config(folder, tool, name):
+    text = tool("misc/print_config.py", f"{name}.py").removeprefix("Config:\n")
+    (folder / f"printed_{name}.py").write_text(text)
+    printed = Config.fromfile(folder / f"printed_{name}.py")
+    expected = Config.fromfile(folder / f"{name}.py")
+    for key in ("model", "optim_wrapper", "train_dataloader", "test_evaluator"):
+        assert printed[key] == expected[key]
+
+
+@pytest.mark.parametrize(("name", "count"), [("classifier", 3), ("detector", 4)])
+def test_browse_dataset(folder, tool, name, count):
+    out = folder / f"{name} pictures"
+    tool(
+        "analysis_tools/browse_dataset.py",
+        *(f"{name}.py", "--not-show", "--output-dir", out),
+    )
+    pictures = [cv2.imread(str(path)) for path in out.iterdir()]
+    assert len(pictures) == count
+    assert all(picture.std() > 0 for picture in pictures)
+
+
+def test_eval_metric(tool, predictions):
+    out = tool("analysis_tools/eval_metric.py", "classifier.py", "classifier.pkl")
+    assert "{'accuracy/top1': 75.0}" in out
+    out = tool("analysis_tools/eval_metric.py", "detector.py", "detector.pkl")
+    assert "'coco/bbox_mAP': 0.75" in out  # three of four classes found, exactly
+
+
+def test_confusion_matrix(folder, tool, predictions):
+    script = "analysis_tools/confusion_matrix.py"
+    tool(
+        script,
+        *("classifier.py", "classifier.pkl"),
+        *("--out", "matrix.pkl", "--show-path", "matrix.png"),
+    )
+    matrix = pickle.loads((folder / "matrix.pkl").read_bytes())
+    expected = np.zeros((10, 10))
+    for label, taken in zip(*predictions, strict=True):
+        expected[label, taken] += 1
+    assert np.array_equal(np.asarray(matrix), expected)
+    assert cv2.imread(str(folder / "matrix.png")) is not None
+    tool(script, "detector.py", "detector.pkl", "detector matrix")
+    assert (folder / "detector matrix/confusion_matrix.png").is_file()
+
+
+class TestLogs:
+    SCRIPT = "analysis_tools/analyze_logs.py"
+
+    def write(self, work_dir, scope, metric, end=""):
+        """The log of two epochs of three iterations, with SPEM's records."""
+        folder = work_dir / "20260101_000000/vis_data"
+        folder.mkdir(parents=True)
+        (folder / "config.py").write_text(f"default_scope = '{scope}'\n")
+        lines = []
+        for epoch in (1, 2):
+            for step in range(3 * epoch - 2, 3 * epoch + 1):
+                lines.append({"spem_lambda/layer1.0": 0.5, "step": step})
+                scalars = {"lr": 0.1, "time": epoch / 10, "loss": 1 / step}
+                counts = {"epoch": epoch, "iter": step, "step": step}
+                lines.append({**scalars, **counts})
+            lines.append({metric: epoch / 4, "time": 0.1, "step": epoch})
+        text = "\n".join(map(json.dumps, lines)) + "\n" + end
+        (folder / "scalars.json").write_text(text)
+        # a later test leaves a log without a training
+        later = work_dir / "20260101_000001/vis_data"
+        later.mkdir(parents=True)
+        (later / "scalars.json").write_text('{"accuracy/top1": 1, "step": 0}\n')
+        return work_dir
+
+    @pytest.mark.parametrize(
+        ("scope", "metric", "key"),
+        [
+            ("mmpretrain", "accuracy/top1", "accuracy/top1"),
+            ("mmdet", "coco/bbox_mAP", "bbox_mAP"),
+        ],
+    )
+    @pytest.mark.parametrize("end", ["", '{"spem_lam'], ids=["whole", "killed"])
+    def test_curves_and_time(self, tool, tmp_path, scope, metric, key, end):
+        work_dir = self.write(tmp_path / "run", scope, metric, end)
+        picture = tmp_path / "curve.png"
+        out = tool(
+            self.SCRIPT,
+            *("plot_curve", work_dir, "--keys", "loss", key, "--out", picture),
+        )
+        assert f"metric is {key}" in out
+        drawn = cv2.imread(str(picture))
+        assert 0.001 < (drawn < 200).any(2).mean() < 0.5
+        out = tool(self.SCRIPT, "cal_train_time", work_dir)
+        assert "slowest epoch 2, average time is 0.2" in out
+
+    def test_errors_are_one_line(self, tool, tmp_path, capfd):
+        self.write(tmp_path / "a", "mmpretrain", "accuracy/top1")
+        self.write(tmp_path / "b", "mmdet", "coco/bbox_mAP")
+        (tmp_path / "empty").mkdir()
+        for words, message in [
+            (["plot_curve"], "plot_curve|cal_train_time WORK_DIR"),
+            (["cal_train_time", tmp_path / "no"], "there is no such file"),
+            (["cal_train_time", tmp_path / "empty"], "records is expected there"),
+            (["cal_train_time", tmp_path / "a", tmp_path / "b"], "need a call each"),
+        ]:
+            with pytest.raises(SystemExit) as caught:
+                tool(self.SCRIPT, *words)
+            assert caught.value.code == 2
+            error = capfd.readouterr().err
+            assert error.startswith("error: ") and error.count("\n") == 1
+            assert message in error
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["absent.py"]])
+def test_config_comes_first(tool, capfd, words):
+    with pytest.raises(SystemExit) as caught:
+        tool("misc/print_config.py", *words)
+    assert caught.value.code == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert ("absent.py" if "absent.py" in words else "CONFIG [options]") in error
+
+
+def test_a_package_without_tools_is_one_line():
+    with pytest.raises(ConfigError, match="mmengine carries no misc/print_config.py"):
+        framework_tools.find_tool("mmengine", ["misc/print_config.py"])
+
+
+def test_as_a_command(folder):
+    command = [sys.executable, str(ROOT / "tools/misc/print_config.py")]
+    done = subprocess.run(
+        [*command, "classifier.py"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "AttnPoolResNetCIFAR" in done.stdout
