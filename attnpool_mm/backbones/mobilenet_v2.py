@@ -8,8 +8,10 @@ from mmpretrain.models.backbones.mobilenet_v2 import MobileNetV2
 from torch import nn
 
 from ..checks import check_choice, check_int
+from ..layers.build import resolve_conv_cfg
 from ..pooling import build_pool
 from ..registry import MODELS
+from .attention import attention_cfg_by_stage, build_attention
 from .stage import PooledStage, check_by_stage, check_out_indices, pool_cfg_by_stage
 
 
@@ -17,9 +19,10 @@ from .stage import PooledStage, check_by_stage, check_out_indices, pool_cfg_by_s
 class AttnPoolMobileNetV2(MobileNetV2):
     """MMPretrain's MobileNetV2 whose stages may be halved by any pool.
 
-    Without `pool_cfg` and the stem's arguments it equals its parent, output for
-    output. Weights of a plain MobileNetV2 load by name; a pool adds the keys
-    `layer<i>.pool.*`, a stem pool `conv1.pool.*`.
+    Without `pool_cfg`, `attention_cfg` and the stem's arguments it equals its parent,
+    output for output. Weights of a plain MobileNetV2 load by name; a pool adds the keys
+    `layer<i>.pool.*`, a stem pool `conv1.pool.*`, attention
+    `layer<i>.<j>.conv.attention.*`.
 
     Args:
         strides: Stride of each of the seven stages.
@@ -32,8 +35,16 @@ class AttnPoolMobileNetV2(MobileNetV2):
             unless it says otherwise).
         stem_stride: Stride of the stem's convolution, 2 or 1.
         out_indices: Stages whose outputs are returned, 7 for the last convolution.
+        attention_cfg: Config of an attention layer, e.g. `dict(type='SPEM')`, after
+            the last norm of every inverted residual, and before the sum in those
+            that have a shortcut; or a list with a config or None a stage.
+        conv_cfg: Type of the convolutions, e.g. `dict(type='DynamicConv2d')`; a pool
+            takes a `conv_cfg` of its own. Default: `nn.Conv2d`.
         **kwargs: The parent's other arguments: `widen_factor`, `frozen_stages`,
             `norm_eval`, `with_cp`, `init_cfg`, ….
+
+    Attributes:
+        out_channels: Channels of each output.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -60,6 +71,8 @@ class AttnPoolMobileNetV2(MobileNetV2):
         stem_pool_cfg: dict | None = None,
         stem_stride: int = 2,
         out_indices: Sequence[int] = (7,),
+        attention_cfg: dict | Sequence[dict | None] | None = None,
+        conv_cfg: dict | None = None,
         **kwargs: Any,
     ):
         self.strides = check_by_stage("strides", strides, len(self.arch_settings))
@@ -68,6 +81,7 @@ class AttnPoolMobileNetV2(MobileNetV2):
             "pool_position", pool_position, ("stage_start", "first_block")
         )
         check_int("stem_stride", stem_stride)
+        self.attention_cfg = attention_cfg_by_stage(attention_cfg, len(self.strides))
         # The parent reads the strides off its table of stages.
         self.arch_settings = [
             [*setting[:3], stride]
@@ -75,9 +89,14 @@ class AttnPoolMobileNetV2(MobileNetV2):
         ]
         # The last convolution counts as an eighth stage.
         num_outputs = len(self.arch_settings) + 1
+        self._stage_channels: list[int] = []
         super().__init__(
-            out_indices=check_out_indices(out_indices, num_outputs), **kwargs
+            out_indices=check_out_indices(out_indices, num_outputs),
+            conv_cfg=resolve_conv_cfg(conv_cfg),
+            **kwargs,
         )
+        channels = [*self._stage_channels, self.out_channel]
+        self.out_channels = tuple(channels[i] for i in sorted(self.out_indices))
         self.conv1.conv.stride = (stem_stride, stem_stride)
         if stem_pool_cfg is not None:
             stem_channels = self.conv1.out_channels
@@ -90,19 +109,23 @@ class AttnPoolMobileNetV2(MobileNetV2):
     def make_layer(
         self, out_channels: int, num_blocks: int, stride: int, expand_ratio: int
     ) -> nn.Sequential:
-        """Build the next stage, with its pool if it has one."""
-        pool_cfg = self.pool_cfg[len(self.layers)]
+        """Build the next stage, with its attention and its pool if it has them."""
+        stage = len(self.layers)
+        pool_cfg, attention_cfg = self.pool_cfg[stage], self.attention_cfg[stage]
         in_channels = self.in_channels
+        self._stage_channels.append(out_channels)
         # The parent's block takes a stride of 1 or 2.
         conv_stride = 1 if pool_cfg is not None else min(stride, 2)
         blocks = super().make_layer(out_channels, num_blocks, conv_stride, expand_ratio)
-        if pool_cfg is not None:
-            at_start = self.pool_position == "stage_start"
-            pool = build_pool(
-                pool_cfg, in_channels if at_start else out_channels, stride
-            )
-            return PooledStage(blocks, pool, self.pool_position)
-        if stride > conv_stride:
+        if pool_cfg is None and stride > conv_stride:
             depthwise = blocks[0].conv[-2].conv
             depthwise.stride = (stride, stride)
-        return blocks
+        if attention_cfg is not None:
+            for block in blocks:
+                attention = build_attention(attention_cfg, out_channels)
+                block.conv.add_module("attention", attention)
+        if pool_cfg is None:
+            return blocks
+        at_start = self.pool_position == "stage_start"
+        pool = build_pool(pool_cfg, in_channels if at_start else out_channels, stride)
+        return PooledStage(blocks, pool, self.pool_position)

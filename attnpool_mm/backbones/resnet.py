@@ -9,8 +9,10 @@ from mmpretrain.models.backbones.resnet import ResNet
 from torch import nn
 
 from ..checks import check_choice, check_int
+from ..layers.build import resolve_conv_cfg
 from ..pooling import build_pool
 from ..registry import MODELS
+from .attention import WITH_ATTENTION, attention_cfg_by_stage
 from .stage import PooledStage, check_by_stage, check_out_indices, pool_cfg_by_stage
 
 
@@ -18,9 +20,9 @@ from .stage import PooledStage, check_by_stage, check_out_indices, pool_cfg_by_s
 class AttnPoolResNet(ResNet):
     """MMPretrain's ResNet whose stages may be halved by any pool.
 
-    Without `pool_cfg` and the stem's arguments it equals its parent, output for
-    output. Weights of a plain ResNet load by name; a pool adds the keys
-    `layer<i>.pool.*`, a stem pool `maxpool.*`.
+    Without `pool_cfg`, `attention_cfg` and the stem's arguments it equals its parent,
+    output for output. Weights of a plain ResNet load by name; a pool adds the keys
+    `layer<i>.pool.*`, a stem pool `maxpool.*`, attention `layer<i>.<j>.attention.*`.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -36,8 +38,16 @@ class AttnPoolResNet(ResNet):
         num_stages: Stages of the network, 1 to 4.
         dilations: Dilation of each stage. Default: 1.
         out_indices: Stages whose outputs are returned. Default: the last.
+        attention_cfg: Config of an attention layer, e.g. `dict(type='SPEM')`, in
+            every residual block, after its last norm and before the sum; or a list
+            with a config or None a stage.
+        conv_cfg: Type of the convolutions, e.g. `dict(type='DynamicConv2d')`; a pool
+            takes a `conv_cfg` of its own. Default: `nn.Conv2d`.
         **kwargs: The parent's other arguments: `frozen_stages`, `norm_eval`,
             `with_cp`, `init_cfg`, ….
+
+    Attributes:
+        out_channels: Channels of each output.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -69,6 +79,8 @@ class AttnPoolResNet(ResNet):
         num_stages: int = 4,
         dilations: Sequence[int] | None = None,
         out_indices: Sequence[int] | None = None,
+        attention_cfg: dict | Sequence[dict | None] | None = None,
+        conv_cfg: dict | None = None,
         **kwargs: Any,
     ):
         check_choice("depth", depth, tuple(self.arch_settings))
@@ -80,6 +92,7 @@ class AttnPoolResNet(ResNet):
         )
         self.stem_pool_cfg = stem_pool_cfg
         self.stem_stride = check_int("stem_stride", stem_stride)
+        self.attention_cfg = attention_cfg_by_stage(attention_cfg, num_stages)
         if dilations is None:
             dilations = (1,) * num_stages
         if out_indices is None:
@@ -90,12 +103,20 @@ class AttnPoolResNet(ResNet):
             num_stages=num_stages,
             dilations=check_by_stage("dilations", dilations, num_stages),
             out_indices=check_out_indices(out_indices, num_stages),
+            conv_cfg=resolve_conv_cfg(conv_cfg),
             **kwargs,
         )
+        first = self.base_channels * self.expansion
+        self.out_channels = tuple(first * 2**i for i in sorted(self.out_indices))
 
     def make_res_layer(self, **kwargs: Any) -> nn.Sequential:
-        """Build the next stage, with its pool if it has one."""
-        pool_cfg = self.pool_cfg[len(self.res_layers)]
+        """Build the next stage, with its attention and its pool if it has them."""
+        stage = len(self.res_layers)
+        attention_cfg = self.attention_cfg[stage]
+        if attention_cfg is not None:
+            block = WITH_ATTENTION[kwargs["block"]]
+            kwargs |= dict(block=block, attention_cfg=attention_cfg)
+        pool_cfg = self.pool_cfg[stage]
         if pool_cfg is None:
             return super().make_res_layer(**kwargs)
         stride = kwargs.pop("stride")

@@ -1,15 +1,14 @@
-"""What holds for AttnPoolResNet and AttnPoolMobileNetV2 alike."""
+"""What holds for all backbones alike."""
 
 import pytest
 import torch
+from backbone_specs import SPECS, Mobilenet, build, images, plain_shapes, stages
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import save_checkpoint
-from mmpretrain.models import MobileNetV2, ResNet
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from attnpool_mm.backbones import AttnPoolMobileNetV2, AttnPoolResNet
 from attnpool_mm.errors import ConfigError
 from attnpool_mm.pooling import (
     LocalImportancePool2d,
@@ -21,61 +20,20 @@ from attnpool_mm.pooling import (
 NLP = dict(type="SelfAttentivePool2d", normalize=False)
 
 
-class Resnet:
-    """How to build the ResNet and its parent."""
-
-    cls = AttnPoolResNet
-    name = "AttnPoolResNet"
-    kwargs = dict(depth=18, out_indices=(0, 1, 2, 3))
-    positions = ("stage_end", "first_block")
-    strides = (1, 2, 2, 2)
-    stages = 4
-    stem_pool = "maxpool"
-
-    @staticmethod
-    def parent(**kwargs):
-        return ResNet(**{**Resnet.kwargs, **kwargs})
-
-
-class Mobilenet:
-    """How to build the MobileNetV2 and its parent."""
-
-    cls = AttnPoolMobileNetV2
-    name = "AttnPoolMobileNetV2"
-    kwargs = dict(widen_factor=0.5, out_indices=tuple(range(8)))
-    positions = ("stage_start", "first_block")
-    strides = (1, 2, 2, 2, 1, 2, 1)
-    stages = 7
-    stem_pool = "conv1.pool"
-
-    @staticmethod
-    def parent(**kwargs):
-        return MobileNetV2(**{**Mobilenet.kwargs, **kwargs})
-
-
-def build(spec, **kwargs):
-    return spec.cls(**{**spec.kwargs, **kwargs})
-
-
-BOTH = pytest.mark.parametrize("spec", [Resnet, Mobilenet], ids=lambda s: s.name)
+BOTH = pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.id)
 PLACES = pytest.mark.parametrize(
     "spec, position",
-    [(spec, position) for spec in (Resnet, Mobilenet) for position in spec.positions],
-    ids=lambda v: getattr(v, "name", v),
+    [(spec, position) for spec in SPECS for position in spec.positions],
+    ids=lambda v: getattr(v, "id", v),
 )
-
-
-def images(size=64, count=2):
-    return torch.rand(count, 3, size, size)
 
 
 @BOTH
 def test_without_a_pool_equals_the_parent(spec):
     parent, ours = spec.parent(), build(spec)
-    parent.init_weights()
     assert list(ours.state_dict()) == list(parent.state_dict())
     ours.load_state_dict(parent.state_dict())
-    x = images()
+    x = images(spec.size)
     for training in (True, False):
         parent.train(training)
         ours.train(training)
@@ -106,8 +64,10 @@ def test_the_parents_weights_load_with_only_pool_keys_missing(spec, position, tm
 @pytest.mark.parametrize("pool", pool_names())
 def test_every_pool_in_every_place(spec, position, pool):
     backbone = build(spec, pool_cfg=dict(type=pool), pool_position=position)
-    outs = backbone(images())
-    assert [o.shape for o in outs] == [o.shape for o in spec.parent()(images())]
+    outs = backbone(images(spec.size))
+    assert [o.shape for o in outs] == [
+        o.shape for o in spec.parent()(images(spec.size))
+    ]
     sum(out.sum() for out in outs).backward()
     assert [n for n, p in backbone.named_parameters() if p.grad is None] == []
 
@@ -118,12 +78,12 @@ def test_every_pool_in_every_place(spec, position, pool):
 def test_strides(spec, position, stride, pool_cfg):
     strides = (stride, *spec.strides[1:])
     backbone = build(spec, strides=strides, pool_cfg=pool_cfg, pool_position=position)
-    side = 128 // (4 if spec is Resnet else 2)
+    side = 2 * spec.size // spec.stem_stride
     sides = []
     for step in strides:
         side = -(-side // step)
         sides.append(side)
-    outs = backbone(images(128))[: spec.stages]
+    outs = backbone(images(2 * spec.size))[: spec.stages]
     assert [out.shape[-1] for out in outs] == sides
     pools = [m for m in backbone.modules() if isinstance(m, SelfAttentivePool2d)]
     expected = [s for s in strides if s > 1] if pool_cfg else []
@@ -149,13 +109,7 @@ def test_a_pool_for_each_stage(spec, position):
     expected = [none, SelfAttentivePool2d, none, lip, none, lip, none]
     assert kinds == expected[: spec.stages]
     assert backbone.layer2.pool.attention.num_heads == 4
-    assert [o.shape for o in backbone(images())] == [
-        o.shape for o in spec.parent()(images())
-    ]
-
-
-def stages(backbone, spec):
-    return [getattr(backbone, f"layer{i + 1}") for i in range(spec.stages)]
+    assert [o.shape for o in backbone(images(spec.size))] == plain_shapes(spec)
 
 
 @BOTH
@@ -165,9 +119,10 @@ def test_prepool_stem(spec):
     assert isinstance(pool, SelfAttentivePool2d)
     seen = []
     pool.register_forward_hook(lambda _, x, y: seen.append((x[0].shape, y.shape)))
-    out = backbone(images())[0]
+    out = backbone(images(spec.size))[0]
     (before, after) = seen[0]
-    assert before[-1] == 64 and after[-1] == 16 and out.shape[-1] == 16
+    assert before[-1] == spec.size
+    assert after[-1] == out.shape[-1] == spec.size // 4
 
 
 @BOTH
@@ -196,7 +151,7 @@ def test_with_cp_gives_the_same(spec, position):
     kwargs = dict(pool_cfg=NLP, pool_position=position)
     plain, checkpointed = build(spec, **kwargs), build(spec, with_cp=True, **kwargs)
     checkpointed.load_state_dict(plain.state_dict())
-    x = images()
+    x = images(spec.size)
     gradients = []
     for backbone in (plain, checkpointed):
         backbone(x.requires_grad_())[-1].square().sum().backward()
@@ -207,10 +162,10 @@ def test_with_cp_gives_the_same(spec, position):
 
 @BOTH
 def test_out_indices(spec):
-    indices = (1, 3)
+    indices = (0, 2)
     backbone, everything = build(spec, out_indices=indices), build(spec)
     everything.load_state_dict(backbone.state_dict())
-    x = images()
+    x = images(spec.size)
     outs = everything(x)
     for out, index in zip(backbone(x), indices, strict=True):
         assert torch.equal(out, outs[index])
@@ -220,8 +175,8 @@ def test_out_indices(spec):
 @pytest.mark.parametrize("scope", ["mmdet", "mmpretrain"])
 @pytest.mark.parametrize("custom_imports", [True, False])
 def test_builds_in_both_frameworks(spec, scope, custom_imports, tmp_path):
-    text = f"model = dict(type='attnpool_mm.{spec.name}', pool_cfg={NLP!r}"
-    text += ", depth=18)\n" if spec is Resnet else ")\n"
+    model = dict(type=f"attnpool_mm.{spec.cls.__name__}", pool_cfg=NLP, **spec.kwargs)
+    text = f"model = {model!r}\n"
     if custom_imports:
         text += "custom_imports = dict(imports=['attnpool_mm.backbones'])\n"
     (tmp_path / "config.py").write_text(text)
@@ -276,3 +231,13 @@ def test_a_stride_of_zero(spec):
         ConfigError, match="each of strides=0: an integer of at least 1"
     ):
         build(spec, strides=(0, *spec.strides[1:]))
+
+
+@PLACES
+@pytest.mark.parametrize("indices", [(0, 2), (2, 1), None], ids=str)
+def test_out_channels_are_those_of_the_outputs(spec, position, indices):
+    indices = indices or spec.kwargs["out_indices"]
+    backbone = build(spec, out_indices=indices, pool_cfg=NLP, pool_position=position)
+    assert backbone.out_channels == tuple(
+        out.shape[1] for out in backbone(images(spec.size))
+    )

@@ -1,0 +1,320 @@
+"""Attention in the residual blocks of every backbone."""
+
+import math
+
+import pytest
+import torch
+from backbone_specs import (
+    SPECS,
+    CifarBottleneck,
+    Resnet,
+    build,
+    images,
+    plain_shapes,
+    stages,
+)
+from mmengine.config import Config
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import DefaultScope
+from mmengine.runner import save_checkpoint
+from mmpretrain.models.utils import SELayer
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from attnpool_mm.backbones.attention import ATTENTION_NAMES, build_attention
+from attnpool_mm.errors import ConfigError
+from attnpool_mm.layers import SPEM
+from attnpool_mm.registry import MODELS
+
+NLP = dict(type="SelfAttentivePool2d", normalize=False)
+ATTENTION = dict(type="SPEM")
+# The factor of a fresh SPEM, whose w1 and w2 are 0, and b1 and b2 are -1.
+FRESH = 1 / (1 + math.exp(2)) / (1 + math.exp(1))
+
+ALL = pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.id)
+PLACES = pytest.mark.parametrize(
+    "spec, position, pool_cfg",
+    [(spec, position, NLP) for spec in SPECS for position in spec.positions]
+    + [(spec, spec.positions[0], None) for spec in SPECS],
+    ids=lambda v: getattr(v, "id", v) if v != NLP else "pool",
+)
+
+
+def blocks(backbone, spec):
+    children = [c for stage in stages(backbone, spec) for c in stage.named_children()]
+    return [block for name, block in children if name != "pool"]
+
+
+def last_norm(block):
+    return [
+        module
+        for name, module in block.named_modules()
+        if isinstance(module, _BatchNorm) and "downsample" not in name
+    ][-1]
+
+
+def randomize(backbone):
+    """Leave the constant factor: every channel its own attention."""
+    for layer in backbone.modules():
+        if isinstance(layer, SPEM):
+            for parameter in layer.parameters():
+                nn.init.normal_(parameter)
+
+
+@PLACES
+def test_it_is_between_the_last_norm_and_the_sum(spec, position, pool_cfg):
+    # A factor there is the same factor on the norm's weight and bias.
+    kwargs = dict(pool_cfg=pool_cfg, pool_position=position)
+    plain = build(spec, **kwargs).double()
+    ours = build(spec, **kwargs, attention_cfg=ATTENTION).double()
+    for parameter in plain.parameters():
+        nn.init.uniform_(parameter, -0.1, 0.3)
+    ours.load_state_dict(plain.state_dict(), strict=False)
+    with torch.no_grad():
+        for block in blocks(plain, spec):
+            last_norm(block).weight *= FRESH
+            last_norm(block).bias *= FRESH
+    x = images(spec.size).double()
+    for training in (True, False):
+        plain.train(training)
+        ours.train(training)
+        for out, expected in zip(ours(x), plain(x), strict=True):
+            torch.testing.assert_close(out, expected)
+
+
+@PLACES
+def test_the_plain_weights_load(spec, position, pool_cfg, tmp_path):
+    parent = spec.parent()
+    path = str(tmp_path / "parent.pth")
+    save_checkpoint(dict(state_dict=parent.state_dict()), path)
+    ours = build(
+        spec,
+        pool_cfg=pool_cfg,
+        pool_position=position,
+        attention_cfg=ATTENTION,
+        init_cfg=dict(type="Pretrained", checkpoint=path),
+    )
+    missing, unexpected = ours.load_state_dict(parent.state_dict(), strict=False)
+    assert unexpected == []
+    attention = [key for key in missing if ".pool." not in key]
+    assert len(attention) == 5 * len(blocks(parent, spec))
+    inner = "conv." if spec.id == "mobilenet_v2" else ""
+    assert f"layer1.0.{inner}attention.w1" in attention
+    assert all(f".{inner}attention." in key for key in attention)
+
+    for parameter in ours.parameters():
+        nn.init.zeros_(parameter)
+    ours.init_weights()
+    loaded = ours.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in parent.state_dict().items())
+
+
+@ALL
+def test_without_it_the_blocks_are_the_parents(spec):
+    if spec.cls is Resnet.cls:
+        expected = [type(block) for block in blocks(spec.parent(), spec)]
+        assert [type(block) for block in blocks(build(spec), spec)] == expected
+    keys = list(spec.parent().state_dict())
+    assert list(build(spec, attention_cfg=None).state_dict()) == keys
+
+
+@PLACES
+def test_gradients_reach_every_parameter(spec, position, pool_cfg):
+    backbone = build(
+        spec, pool_cfg=pool_cfg, pool_position=position, attention_cfg=ATTENTION
+    )
+    randomize(backbone)
+    sum(out.square().sum() for out in backbone(images(spec.size))).backward()
+    zero = [
+        name
+        for name, p in backbone.named_parameters()
+        if p.grad is None or "attention" in name and not p.grad.any()
+    ]
+    assert zero == []
+
+
+@ALL
+def test_frozen_stages_freeze_it(spec):
+    backbone = build(spec, pool_cfg=NLP, attention_cfg=ATTENTION, frozen_stages=2)
+    backbone.train()
+    trainable = {
+        name.split(".")[0]
+        for name, p in backbone.named_parameters()
+        if "attention" in name and p.requires_grad
+    }
+    assert trainable == {f"layer{i}" for i in range(3, spec.stages + 1)}
+    assert {block.training for block in blocks(backbone, spec)} == {False, True}
+
+
+@ALL
+def test_norm_eval_covers_its_norms(spec):
+    attention = dict(type="NonLocal2d", norm_cfg=dict(type="BN"))
+    backbone = build(spec, attention_cfg=attention, norm_eval=True)
+    backbone.train()
+    norms = [m for m in backbone.modules() if isinstance(m, _BatchNorm)]
+    plain = [m for m in build(spec).modules() if isinstance(m, _BatchNorm)]
+    assert len(norms) > len(plain) and not any(norm.training for norm in norms)
+
+
+@PLACES
+def test_with_cp_gives_the_same(spec, position, pool_cfg):
+    kwargs = dict(pool_cfg=pool_cfg, pool_position=position, attention_cfg=ATTENTION)
+    plain, checkpointed = build(spec, **kwargs), build(spec, with_cp=True, **kwargs)
+    randomize(plain)
+    checkpointed.load_state_dict(plain.state_dict())
+    x = images(spec.size)
+    gradients = []
+    for backbone in (plain, checkpointed):
+        backbone(x.requires_grad_())[-1].square().sum().backward()
+        gradients.append([p.grad for p in backbone.parameters()])
+    for actual, expected in zip(*reversed(gradients), strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
+SCOPES = pytest.mark.parametrize("scope", ["mmdet", "mmpretrain"])
+
+
+def check_builds(spec, scope, attention, tmp_path):
+    name = f"attnpool_mm.{spec.cls.__name__}"
+    model = dict(spec.kwargs, type=name, attention_cfg=attention)
+    (tmp_path / "config.py").write_text(f"model = {model!r}\n")
+    cfg = Config.fromfile(tmp_path / "config.py")
+    with DefaultScope.overwrite_default_scope(scope):
+        backbone = MMENGINE_MODELS.build(cfg.model)
+    layers = [m for m in backbone.modules() if type(m).__name__ == attention["type"]]
+    assert len(layers) == len(blocks(backbone, spec))
+    assert [o.shape for o in backbone(images(spec.size))] == plain_shapes(spec)
+
+
+@SCOPES
+@ALL
+def test_builds_in_both_frameworks(spec, scope, tmp_path):
+    check_builds(spec, scope, ATTENTION, tmp_path)
+
+
+@SCOPES
+@pytest.mark.parametrize("name", ATTENTION_NAMES)
+def test_builds_every_layer(scope, name, tmp_path):
+    attention = dict(type=name)
+    if name == "ContextBlock":
+        attention["ratio"] = 1 / 4
+    check_builds(CifarBottleneck, scope, attention, tmp_path)
+
+
+@ALL
+def test_a_layer_for_each_stage(spec):
+    attention = [dict(type="SPEM", alpha=i / 10) for i in range(spec.stages)]
+    attention[1] = None
+    attention[2] = dict(type="SELayer")
+    backbone = build(spec, attention_cfg=attention)
+    for i, stage in enumerate(stages(backbone, spec)):
+        spem = [m.alpha for m in stage.modules() if isinstance(m, SPEM)]
+        se = [m for m in stage.modules() if isinstance(m, SELayer)]
+        assert spem == ([] if i in (1, 2) else [i / 10] * len(stage))
+        assert len(se) == (len(stage) if i == 2 else 0)
+
+
+@ALL
+def test_a_wide_stride_without_a_pool(spec):
+    strides = (4, *spec.strides[1:])
+    plain = build(spec, strides=strides)
+    ours = build(spec, strides=strides, attention_cfg=ATTENTION)
+    x = images(spec.size)
+    assert [out.shape for out in ours(x)] == [out.shape for out in plain(x)]
+
+
+def test_layer_depth_of_attention_is_that_of_its_block():
+    backbone = build(Resnet, depth=50, attention_cfg=ATTENTION)
+    name = "backbone.layer3.4.{}"
+    depths = {
+        backbone.get_layer_depth(name.format(end), "backbone.")
+        for end in ("attention.w1", "conv1.weight")
+    }
+    assert len(depths) == 1
+
+
+@pytest.mark.parametrize("depth, norm", [(18, "bn2"), (50, "bn3")])
+def test_zero_init_residual(depth, norm):
+    backbone = build(Resnet, depth=depth, attention_cfg=ATTENTION)
+    backbone.init_weights()
+    assert all((getattr(b, norm).weight == 0).all() for b in blocks(backbone, Resnet))
+    fresh = SPEM(8).state_dict()
+    for layer in (m for m in backbone.modules() if isinstance(m, SPEM)):
+        for key, value in layer.state_dict().items():
+            assert (value == fresh[key].flatten()[0]).all()
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_stochastic_depth_drops_the_attended_branch(depth):
+    kwargs = dict(depth=depth, drop_path_rate=0.5, attention_cfg=ATTENTION)
+    block = build(Resnet, **kwargs).layer4[-1]  # the rate grows to 0.5 there
+    randomize(block)
+    x = torch.rand(16, block.in_channels, 2, 2)
+    block.eval()
+    branch = []
+    block.attention.register_forward_hook(lambda _, x, y: branch.append(y.clone()))
+    block(x)
+    block.stochastic_depth.train()
+    out = block(x)
+    dropped = (out == x.relu()).flatten(1).all(1)
+    kept = (x + branch[-1] / 0.5).relu()
+    assert 0 < dropped.sum() < len(x)
+    torch.testing.assert_close(out[~dropped], kept[~dropped])
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_traced_graph_is_the_same_function(depth):
+    # Quantisation and feature extraction trace modules by their names.
+    stage = build(Resnet, depth=depth, attention_cfg=dict(type="SELayer")).layer1
+    stage.eval()
+    x = torch.rand(1, 64, 8, 8)
+    assert torch.equal(torch.fx.symbolic_trace(stage)(x), stage(x))
+
+
+def test_any_registered_layer_and_any_class():
+    @MODELS.register_module()
+    class Twice(nn.Module):
+        def __init__(self, channels, factor=2):
+            super().__init__()
+            self.channels, self.factor = channels, factor
+
+        def forward(self, x):
+            return self.factor * x
+
+    try:
+        for name in ("Twice", "attnpool_mm.Twice", Twice):
+            layer = build_attention(dict(type=name, factor=3), 8)
+            assert type(layer) is Twice and (layer.channels, layer.factor) == (8, 3)
+    finally:
+        MODELS.module_dict.pop("Twice")
+    assert build_attention(dict(type=SPEM, alpha=0.5), 4).alpha == 0.5
+
+
+def test_arguments_reach_the_layer():
+    backbone = build(Resnet, attention_cfg=dict(type="SELayer", squeeze_channels=5))
+    layers = [m for m in backbone.modules() if isinstance(m, SELayer)]
+    assert {layer.conv1.out_channels for layer in layers} == {5}
+    assert layers[0].conv1.in_channels == 64
+
+
+@ALL
+@pytest.mark.parametrize("cfg, message", [
+    ("SPEM", "attention_cfg='SPEM': a dict, or a list of"),
+    ([ATTENTION], "attention_cfg=.*: a dict, or a list of"),
+    (["SPEM", None, None, None], "attention_cfg=.*: a dict, or a list of"),
+    (dict(alpha=0.1), "attention_cfg={'alpha': 0.1}: a dict with the key 'type'"),
+    (dict(type="NoAttention"), "type='NoAttention' is not registered: accepted are SP"),
+    (dict(type="mmdet.NoAttention"), "type='mmdet.NoAttention' is not registered"),
+    (dict(type=3), "type=3 is not registered"),
+    (dict(type="ReLU"), "an attention layer takes in_channels or channels, ReLU takes"),
+    (dict(type="SPEM", ratio=16), "SPEM has no argument ratio: accepted are in_chann"),
+    (dict(type="SPEM", alpha=-1), "alpha=-1"),
+    (dict(type="ContextBlock"), "ContextBlock: ratio must be given"),
+    (dict(type="DynamicConv2d"), "must be given"),
+    (dict(type="MaxPool2d"), "type='MaxPool2d': a layer that keeps the shape"),
+    (dict(type="SELayer", return_weight=True), "it makes .1, .*, 1, 1. of .1, "),
+], ids=str)  # fmt: skip
+def test_bad_arguments(spec, cfg, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        build(spec, attention_cfg=cfg)
+    assert "\n" not in str(error.value)
