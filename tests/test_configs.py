@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 
+from attnpool_mm.engine.preflight import datasets_of
+from attnpool_mm.layers import SPEM
 from attnpool_mm.pooling import WeightedPool2d
 
 ROOT = Path(__file__).parents[1]
@@ -26,8 +29,9 @@ def build_model(cfg):
     return MODELS.build(cfg.model)
 
 
-def fake_batch(cfg):
-    images = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+def fake_batch(cfg, size=64):
+    shape = (3, size, size)
+    images = [torch.randint(0, 256, shape, dtype=torch.uint8) for _ in range(2)]
     samples = []
     for _ in images:
         if cfg.default_scope == "mmpretrain":
@@ -64,15 +68,23 @@ def train_and_predict(model, batch):
 def test_config(path):
     cfg = Config.fromfile(ROOT / path)
     model = build_model(cfg)
-    assert len(train_and_predict(model, fake_batch(cfg))) == 2
+    batch = fake_batch(cfg, 32 if "cifar" in path else 64)
+    assert len(train_and_predict(model, batch)) == 2
     if "nlp" in path:
         assert any(isinstance(m, WeightedPool2d) for m in model.modules())
+    if "spem" in path:
+        penalized = [m.p for m in model.modules() if isinstance(m, SPEM)]
+        groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+        decays = {p: group["weight_decay"] for group in groups for p in group["params"]}
+        assert penalized and all(decays[p] >= 0.2 for p in penalized)
+        assert any(hook.type.endswith("SPEMLoggerHook") for hook in cfg.custom_hooks)
 
 
 @pytest.mark.parametrize("path", CONFIGS)
 def test_the_whole_config_has_what_a_runner_needs(path):
     cfg = Config.fromfile(ROOT / path)
     for name in ("train", "val", "test"):
-        assert cfg[f"{name}_dataloader"].dataset.pipeline
+        datasets = [d for _, d in datasets_of(cfg[f"{name}_dataloader"].dataset, "")]
+        assert datasets and all(dataset.pipeline for dataset in datasets)
         assert cfg[f"{name}_cfg"] is not None
     assert cfg.optim_wrapper.optimizer.lr > 0

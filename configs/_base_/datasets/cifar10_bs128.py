@@ -1,0 +1,8 @@
+# CIFAR-10 in data/cifar10, or in cifar10/ of the folder that ATTNPOOL_DATA names;
+# MMPretrain downloads it there
+_base_ = "mmpretrain::_base_/datasets/cifar10_bs16.py"
+
+data_root = "{{$ATTNPOOL_DATA:data}}/cifar10"
+train_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root))
+val_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader

@@ -1,0 +1,3 @@
+_base_ = "./resnet164-spem_b128_cifar100.py"
+
+model = dict(backbone=dict(depth=56))

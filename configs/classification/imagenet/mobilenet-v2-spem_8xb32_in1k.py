@@ -1,0 +1,9 @@
+_base_ = "mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py"
+
+model = dict(
+    backbone=dict(
+        type="attnpool_mm.AttnPoolMobileNetV2", attention_cfg=dict(type="SPEM")
+    )
+)
+optim_wrapper = dict(constructor="attnpool_mm.SPEMOptimWrapperConstructor")
+custom_hooks = [dict(type="attnpool_mm.SPEMLoggerHook")]

@@ -1,0 +1,6 @@
+_base_ = "./faster-rcnn_resnet50-spem_fpn_1x_coco.py"
+
+model = dict(
+    backbone=dict(depth=18, init_cfg=dict(checkpoint="torchvision://resnet18")),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)
