@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
@@ -53,4 +54,5 @@ def AttnPoolClassifier(
                 "has no out_channels"
             )
         head = {**head, "in_channels": channels[-1]}
-    return ImageClassifier(backbone=backbone, neck=neck, head=head, **kwargs)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        return ImageClassifier(backbone=backbone, neck=neck, head=head, **kwargs)

@@ -314,10 +314,11 @@ def test_arguments_that_the_backbone_does_not_take():
     "arch, channels",
     [("resnet50-skip-1222", 2048), ("mobilenet-lip-1222121", 1280), ("spem-20", 256)],
 )
-def test_the_classifier_follows_the_backbone(arch, channels):
+@pytest.mark.parametrize("scope", ["mmpretrain", "mmdet"])
+def test_the_classifier_follows_the_backbone(arch, channels, scope):
     head = dict(type="mmpretrain.LinearClsHead", num_classes=7)
     backbone = dict(type="attnpool_mm.AttnPoolBackbone", arch=arch)
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
+    with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(
             dict(type="attnpool_mm.AttnPoolClassifier", backbone=backbone, head=head)
         )

@@ -1,5 +1,7 @@
 """The authors' state dicts become ours, whole, or are refused by name."""
 
+import argparse
+import importlib.util
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from attnpool_mm.checkpoint import convert_authors_state_dict, load_checkpoint_f
 from attnpool_mm.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "model_converters" / "convert_authors_checkpoint.py"
 # Ours inside a pool → theirs, as the reference vectors have it.
 INSIDE = {
     "SelfAttentivePool2d": {
@@ -247,9 +250,8 @@ def test_mixp_of_the_authors_last_code_is_dfmixp():
 
 
 def convert(*arguments):
-    tool = ROOT / "tools" / "model_converters" / "convert_authors_checkpoint.py"
     return subprocess.run(
-        [sys.executable, tool, *arguments], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, TOOL, *arguments], capture_output=True, text=True, cwd=ROOT
     )
 
 
@@ -272,15 +274,27 @@ def test_the_tool(tmp_path):
         "head.fc.weight", "head.fc.bias"
     }  # fmt: skip
 
-    for arguments, message in [
-        ((source, target, "--arch", "resnet18-nlp-1222"), "does not fit arch="),
-        ((source, tmp_path / "no" / "ours.pth", "--arch", arch), "there is no folder"),
-        ((tmp_path / "no.pth", target, "--arch", arch), "there is no such file"),
-        ((source, tmp_path, "--arch", arch), "a file that is not the source"),
-    ]:
-        done = convert(*arguments)
-        assert done.returncode == 2 and message in done.stderr
-        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    done = convert(source, target, "--arch", "resnet18-nlp-1222")
+    assert done.returncode == 2 and "does not fit arch=" in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_what_the_tool_refuses(tmp_path):
+    spec = importlib.util.spec_from_file_location("convert_authors", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    source, target = tmp_path / "theirs.pth", tmp_path / "ours.pth"
     torch.save(dict(epoch=3), source)
-    done = convert(source, target, "--arch", arch)
-    assert done.returncode == 2 and "it has no state dict" in done.stderr
+    for arguments, message in [
+        ((source, target), "it has no state dict"),
+        ((source, tmp_path / "no" / "ours.pth"), "there is no folder"),
+        ((tmp_path / "no.pth", target), "there is no such file"),
+        ((source, tmp_path), "a file that is not the source"),
+        ((source, source), "a file that is not the source"),
+    ]:
+        args = argparse.Namespace(
+            source=str(arguments[0]), target=str(arguments[1]),
+            arch="resnet18-lip-1222", trust_checkpoint=False, quiet=False,
+        )  # fmt: skip
+        with pytest.raises(ConfigError, match=message):
+            tool.run(args)
