@@ -60,3 +60,20 @@ class Case:
             (out.flatten() * torch.sin(0.31 * torch.arange(out.numel()).double())).sum()
             for out in outs
         )
+
+
+def assert_layer_agrees(layer, case, training=True):
+    """Outputs and input gradient of a layer are the stored ones."""
+    x = case.input.requires_grad_()
+    layer.eval()
+    torch.testing.assert_close(layer(x), case["eval0"], atol=1e-5, rtol=0)
+    if not training:
+        return
+    layer.train()
+    y = layer(x)
+    torch.testing.assert_close(y, case["train0"], atol=2e-5, rtol=0)
+    Case.loss([y]).backward()
+    expected = case["grad_input"]
+    # The stored gradients are float32: up to 1.1e-5 from the same in float64.
+    tolerance = 2e-5 * max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(x.grad, expected, atol=tolerance, rtol=0)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import Case
+from reference import Case, assert_layer_agrees
 from torch import nn
 
 from attnpool_mm.errors import ConfigError
@@ -81,17 +81,7 @@ def test_agrees_with_the_authors(name):
     in_channels, out_channels, kwargs = REFERENCES[name]
     conv = DynamicConv2d(in_channels, out_channels, 3, padding=1, **kwargs)
     conv.load_state_dict(case.state)
-    x = case.input.requires_grad_()
-
-    conv.eval()
-    torch.testing.assert_close(conv(x), case["eval0"], atol=1e-5, rtol=0)
-    conv.train()
-    y = conv(x)
-    torch.testing.assert_close(y, case["train0"], atol=2e-5, rtol=0)
-    Case.loss([y]).backward()
-    expected = case["grad_input"]
-    tolerance = 2e-5 * max(1.0, expected.abs().max().item())
-    torch.testing.assert_close(x.grad, expected, atol=tolerance, rtol=0)
+    assert_layer_agrees(conv, case)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
