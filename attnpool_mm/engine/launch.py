@@ -112,7 +112,13 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (ConfigError, URLError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        message = " ".join(str(error).split())
+        if isinstance(error, URLError):
+            message = (
+                f"a download failed ({message}); without a network, put the data where "
+                "the config's data_root says, and weights into a file that it names"
+            )
+        print("error:", message, file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from importlib.util import find_spec
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -500,3 +501,12 @@ def test_errors_of_the_user_are_one_line(capsys):
 def test_other_errors_keep_their_traceback():
     with pytest.raises(FileNotFoundError), launch.one_line_errors():
         raise FileNotFoundError("an image")
+
+
+def test_a_failed_download_is_one_line_that_says_what_to_do(capsys):
+    with pytest.raises(SystemExit) as exit_, launch.one_line_errors():
+        urlopen("http://nowhere.invalid/cifar.tar.gz")
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: a download failed (") and "data_root" in message
+    assert message.count("\n") == 1

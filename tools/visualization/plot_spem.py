@@ -211,7 +211,8 @@ def draw(work_dir: Path, out: Path) -> list[Path]:
     if not lambdas:
         raise ConfigError(
             f"{work_dir}: the training logged no {LAMBDA}…; it does with "
-            "custom_hooks=[dict(type='attnpool_mm.SPEMLoggerHook')] in its config"
+            "custom_hooks=[dict(type='attnpool_mm.SPEMLoggerHook')] in its config, "
+            "every `interval` iterations (default: 10)"
         )
     figures = {
         "lambda.png": draw_lambda(lambdas),
