@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine import distributed, launch, preflight
 from attnpool_mm.errors import ConfigError
 
 PICKLES = (".pkl", ".pickle")
@@ -153,8 +153,8 @@ def run(args: argparse.Namespace) -> None:
     preflight.check_data_paths(cfg, ("test",))
     preflight.check_checkpoint_path(cfg.load_from)
     launch.check_visualizer(cfg)
-    launch.setup_distributed(cfg)
-    launch.adapt_norms(cfg, training=False)
+    distributed.setup_distributed(cfg)
+    distributed.adapt_norms(cfg, training=False)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
     if item == "pred":
@@ -170,7 +170,7 @@ def main() -> None:
     args = parse_args()
     with launch.one_line_errors():
         run(args)
-    launch.leave_distributed()
+    distributed.leave_distributed()
 
 
 if __name__ == "__main__":

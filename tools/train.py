@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.config import Config
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine import distributed, launch, preflight
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> None:
         preflight.check_resumable(args.resume, args.trust_checkpoint)
     launch.check_visualizer(cfg)
     launch.check_compile(cfg)
-    launch.setup_distributed(cfg)
-    launch.adapt_norms(cfg, training=True)
+    distributed.setup_distributed(cfg)
+    distributed.adapt_norms(cfg, training=True)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
     preflight.check_patches(runner)
@@ -78,7 +78,7 @@ def main() -> None:
     args = parse_args()
     with launch.one_line_errors():
         run(args)
-    launch.leave_distributed()
+    distributed.leave_distributed()
 
 
 if __name__ == "__main__":

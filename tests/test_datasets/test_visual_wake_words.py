@@ -198,7 +198,7 @@ def test_a_json_of_something_else(root, content, message):
     assert_refused(f"{message}.*; {EXPECTED}", root)
 
 
-ABSENT = object()
+ABSENT = ...
 
 
 @pytest.mark.parametrize(

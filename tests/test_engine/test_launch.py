@@ -6,14 +6,10 @@ import sys
 from importlib.util import find_spec
 from urllib.request import urlopen
 
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
-from mmengine.runner import Runner
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
@@ -225,117 +221,6 @@ class TestDataPaths:
             preflight.check_checkpoint_path("absent.pth")
 
 
-class TestDistributed:
-    def test_launcher_needs_its_environment(self, monkeypatch):
-        monkeypatch.delenv("RANK", raising=False)
-        launch.setup_distributed(Config({"launcher": "none"}))
-        with pytest.raises(ConfigError, match="RANK.*dist_train.sh"):
-            launch.setup_distributed(Config({"launcher": "pytorch"}))
-
-    @pytest.mark.parametrize(
-        ("launcher", "word", "advice"),
-        [
-            ("slurm", "SLURM_PROCID", "slurm_train.sh"),
-            ("mpi", "OMPI_COMM_WORLD_RANK", "mpirun"),
-        ],
-    )
-    def test_other_launchers_too(self, clean, launcher, word, advice):
-        with pytest.raises(
-            ConfigError, match=f"--launcher {launcher}: {word}.*{advice}"
-        ):
-            launch.setup_distributed(Config({"launcher": launcher}))
-
-    @pytest.fixture
-    def clean(self, monkeypatch):
-        """No variable of a launcher, before and after."""
-        names = [name for table in launch.ENVIRONMENT.values() for name in table]
-        names += [name for t in launch.ENVIRONMENT.values() for name in t.values()]
-        for name in {*names, "MASTER_ADDR", "MASTER_PORT", "SLURM_NODELIST"}:
-            monkeypatch.setenv(name, "")
-            monkeypatch.delenv(name)
-        yield monkeypatch
-        launch.leave_distributed()
-
-    def give(self, monkeypatch, launcher):
-        values = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
-        for name, source in launch.ENVIRONMENT[launcher].items():
-            monkeypatch.setenv(source, values[name])
-        if launcher == "pytorch":
-            monkeypatch.setenv("WORLD_SIZE", "1")
-            monkeypatch.setenv("MASTER_PORT", "0")
-        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU MMEngine does it")
-    @pytest.mark.parametrize("launcher", ["pytorch", "slurm", "mpi"])
-    def test_process_group_on_the_cpu(self, clean, launcher):
-        self.give(clean, launcher)
-        cfg = Config({"launcher": launcher, "find_unused_parameters": True})
-        cfg.env_cfg = {"dist_cfg": {"port": 0}}
-        cfg.model_wrapper_cfg = {"broadcast_buffers": True}
-        launch.setup_distributed(cfg)
-        assert torch.distributed.get_backend() == "gloo"
-        assert torch.distributed.get_world_size() == 1
-        launch.leave_distributed()
-        assert not torch.distributed.is_initialized()
-        assert cfg.model_wrapper_cfg.to_dict() == {
-            "type": "MMDistributedDataParallel",
-            "device_ids": None,
-            "broadcast_buffers": True,
-            "find_unused_parameters": True,
-        }
-
-    @pytest.mark.parametrize("machines", [None, "node[1-2]"])
-    def test_first_machine_unknown(self, clean, machines):
-        self.give(clean, "slurm")
-        clean.delenv("MASTER_ADDR")
-        clean.setenv("PATH", "")  # no scontrol
-        if machines:
-            clean.setenv("SLURM_NODELIST", machines)
-        with pytest.raises(ConfigError, match="MASTER_ADDR is not set, and scontrol"):
-            launch.setup_distributed(Config({"launcher": "slurm"}))
-
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU SyncBN runs")
-    @pytest.mark.parametrize("training", [True, False])
-    def test_sync_bn_in_one_process_on_the_cpu(self, clean, training):
-        self.give(clean, "pytorch")
-        norm = {"type": "SyncBN", "requires_grad": True}
-        model = {"backbone": {"norm_cfg": norm}, "heads": [{"norm_cfg": dict(norm)}]}
-        cfg = Config({"launcher": "pytorch", "model": model, "sync_bn": "torch"})
-        launch.setup_distributed(cfg)
-        launch.adapt_norms(cfg, training)
-        norms = [cfg.model.backbone.norm_cfg, cfg.model.heads[0].norm_cfg]
-        assert norms == [{"type": "BN", "requires_grad": True}] * 2
-        assert cfg.sync_bn is None
-
-    @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU SyncBN runs")
-    @pytest.mark.parametrize(
-        ("config", "message"),
-        [
-            (
-                {"model": {"norm_cfg": {"type": "mmcv.SyncBN"}}},
-                "norm_cfg.type='SyncBN'",
-            ),
-            ({"model": {}, "sync_bn": "torch"}, "sync_bn: SyncBN needs GPUs"),
-        ],
-    )
-    def test_sync_bn_in_several_processes_on_the_cpu(self, config, message):
-        cfg = Config({"launcher": "pytorch", **config})
-        store = FakeStore()  # PyTorch's process group that talks to nobody
-        torch.distributed.init_process_group("fake", rank=0, world_size=2, store=store)
-        try:
-            launch.adapt_norms(cfg, training=False)
-            cfg = Config({"launcher": "pytorch", **config})
-            with pytest.raises(ConfigError, match=message):
-                launch.adapt_norms(cfg, training=True)
-        finally:
-            launch.leave_distributed()
-
-    def test_sync_bn_without_a_launcher_is_mmengines(self):
-        cfg = Config({"launcher": "none", "model": {"norm_cfg": {"type": "SyncBN"}}})
-        launch.adapt_norms(cfg, training=True)
-        assert cfg.model.norm_cfg.type == "SyncBN"
-
-
 class TestCompile:
     @pytest.mark.parametrize(
         "options", [None, False, {"backend": "eager"}, {"backend": print}]
@@ -414,81 +299,6 @@ class TestMixedPrecision:
         expected = cfg.to_dict()
         launch.adapt_to_device(cfg)
         assert cfg.to_dict() == expected
-
-
-class Draws(torch.utils.data.Dataset):
-    """Eight samples, each the next random number of the process that loads it."""
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        return {"drawn": np.random.rand(), "index": index}
-
-
-class Recorder(BaseModel):
-    """Keeps its batches, each with a random number of the training process."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(()))
-        self.loaded, self.order, self.own = [], [], []
-
-    def forward(self, drawn, index, mode="loss"):
-        self.loaded += drawn.tolist()
-        self.order += index.tolist()
-        self.own.append(torch.rand(()).item())
-        return {"loss": self.weight}
-
-
-class TestEpochSeed:
-    def train(self, work_dir, workers, seed=0, **keys):
-        model = Recorder()
-        runner = Runner(
-            model,
-            work_dir=str(work_dir),
-            experiment_name=f"{workers}-{len(list(work_dir.iterdir()))}",
-            train_dataloader=dict(
-                batch_size=2,
-                num_workers=workers,
-                persistent_workers=workers > 0,
-                collate_fn=dict(type="default_collate"),
-                dataset=Draws(),
-                sampler=dict(type="DefaultSampler", shuffle=True),
-            ),
-            train_cfg=keys.pop("train_cfg", dict(by_epoch=True, max_epochs=3)),
-            optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
-            custom_hooks=[dict(type="attnpool_mm.EpochSeedHook")],
-            randomness=dict(seed=seed),
-            log_level="ERROR",
-            **keys,
-        )
-        runner.train()
-        launch.stop_workers(runner)
-        return model
-
-    @pytest.mark.parametrize("workers", [0, 2])
-    def test_draws_are_of_the_epoch(self, tmp_path, workers):
-        first = self.train(tmp_path, workers)
-        assert len({*first.loaded, *first.own}) == 3 * (8 + 4)  # none comes twice
-        assert sorted(first.order) == sorted(3 * list(range(8)))
-        assert first.order[:8] != first.order[8:16]
-        np.random.rand(5), torch.rand(5)  # another state of this process
-        resumed = self.train(
-            tmp_path,
-            workers,
-            None,
-            resume=True,
-            load_from=str(tmp_path / "epoch_1.pth"),
-        )
-        assert resumed.loaded == first.loaded[8:]
-        assert resumed.order == first.order[8:]
-        assert resumed.own == first.own[4:]
-
-    def test_epochs_are_needed(self, tmp_path):
-        train_cfg = dict(by_epoch=False, max_iters=1)
-        with pytest.raises(ConfigError, match="'IterBasedTrainLoop' counts no epochs"):
-            self.train(tmp_path, 0, train_cfg=train_cfg)
 
 
 def test_errors_of_the_user_are_one_line(capsys):
