@@ -4,11 +4,13 @@
 #   PACKAGES=openmmlab  OpenMMLab's own releases of 2024 instead of OneDL's (onedl);
 #                       with a VENV of their own
 #   MAX_JOBS=2          compilers at a time for MMCV's ops
+#   TEST_JOBS=2         processes of the test suite
 # pip's own variables (PIP_INDEX_URL, PIP_FIND_LINKS, ...) are honoured.
 PYTHON ?= python3
 VENV ?= .venv
 PACKAGES ?= onedl
 MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+TEST_JOBS ?= 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -62,7 +64,7 @@ demo: env
 	$(BIN)/python tools/demo.py
 
 test: env
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -1,6 +1,9 @@
 """Small data sets, written to disk in the format of the real ones."""
 
 import json
+import pickle
+import struct
+from hashlib import md5
 from pathlib import Path
 
 import cv2
@@ -54,11 +57,12 @@ COCO_IMAGES = [
 COCO_CATEGORIES = dict(dog=1, cat=2, person=7)
 
 
-def write_coco(folder, split="val2017", seed=0):
+def write_coco(folder, split="val2017", seed=0, categories=COCO_CATEGORIES):
     """Write `COCO_IMAGES` into `folder`, laid out as COCO 2017, with random pixels.
 
-    A person's mask has half the area of its box. Returns the label of each image in
-    Visual Wake Words, by its file name, in the order of the json.
+    `categories` are the numbers of the categories by name. A person's mask has half
+    the area of its box. Returns the label of each image in Visual Wake Words, by its
+    file name, in the order of the json.
     """
     folder = Path(folder)
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
@@ -79,7 +83,7 @@ def write_coco(folder, split="val2017", seed=0):
                 dict(
                     id=len(annotations) + 1,
                     image_id=image_id,
-                    category_id=COCO_CATEGORIES[category],
+                    category_id=categories[category],
                     bbox=[x, y, w, h],
                     segmentation=[[x, y, x + w, y, x, y + h]],
                     area=w * h / 2,
@@ -87,8 +91,69 @@ def write_coco(folder, split="val2017", seed=0):
                 )
             )
     rng.shuffle(annotations)
-    categories = [dict(id=i, name=name) for name, i in COCO_CATEGORIES.items()]
-    coco = dict(images=images, annotations=annotations, categories=categories)
+    named = [dict(id=i, name=name) for name, i in categories.items()]
+    coco = dict(images=images, annotations=annotations, categories=named)
     path = folder / "annotations" / f"instances_{split}.json"
     path.write_text(json.dumps(coco))
     return labels
+
+
+def write_cifar(folder, num_classes=10, train=20, test=12, seed=0):
+    """Write the Python version of CIFAR-10 or CIFAR-100, with random pixels.
+
+    Returns each file's MD5 sum by its name.
+    """
+    ten = num_classes == 10
+    folder = Path(folder) / ("cifar-10-batches-py" if ten else "cifar-100-python")
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    splits = {f"data_batch_{i}": train // 5 for i in range(1, 6)} if ten else {}
+    splits |= {"test_batch": test} if ten else {"train": train, "test": test}
+    files = {}
+    for name, count in splits.items():
+        pixels = rng.integers(256, size=(count, 3 * 32 * 32), dtype=np.uint8)
+        labels = (rng.permutation(count) % num_classes).tolist()
+        files[name] = {"data": pixels, "labels" if ten else "fine_labels": labels}
+    names = [f"class {i}" for i in range(num_classes)]
+    if ten:
+        files["batches.meta"] = {"label_names": names}
+    else:
+        files["meta"] = {"fine_label_names": names}
+    for name, content in files.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+    return {n: md5((folder / n).read_bytes()).hexdigest() for n in files}
+
+
+def write_mnist(folder, train=20, test=12, seed=0):
+    """Write MNIST's four files, unpacked, with random pixels."""
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for split, count in dict(train=train, t10k=test).items():
+        pixels = rng.integers(256, size=(count, 28, 28), dtype=np.uint8)
+        labels = (rng.permutation(count) % 10).astype(np.uint8)
+        image_head = struct.pack(">IIII", 0x803, count, 28, 28)
+        label_head = struct.pack(">II", 0x801, count)
+        images = image_head + pixels.tobytes()
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(images)
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(
+            label_head + labels.tobytes()
+        )
+
+
+def write_imagenet(folder, seed=0):
+    """Write ImageNet's 1,000 folders of training and validation images.
+
+    Each has one image, and all are the same one, of random pixels.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(256, size=(80, 100, 3), dtype=np.uint8)
+    first = folder / "image.jpg"
+    cv2.imwrite(str(first), pixels)
+    for split in ("train", "val"):
+        for i in range(1000):
+            image = folder / split / f"n{i:08d}" / f"{split}_{i}.JPEG"
+            image.parent.mkdir(parents=True)
+            image.hardlink_to(first)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from config_runs import build_model, fake_batch, train_and_predict
 from mmengine.config import Config, DictAction
-from test_configs import build_model, fake_batch, train_and_predict
 from torch import nn
 
 from attnpool_mm.engine.launch import KeyValueAction, merge_options

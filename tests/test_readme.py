@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from config_runs import build_model, fake_batch, train_and_predict
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS
 from mmengine.registry import MODELS as ENGINE_MODELS
-from test_configs import build_model, fake_batch, train_and_predict
 
 from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
 from attnpool_mm.registry import MODELS

@@ -1,0 +1,190 @@
+"""Running configs: building them, a training step and a prediction, at small sizes."""
+
+from contextlib import contextmanager
+from itertools import islice
+
+import pytest
+import torch
+from data_files import (
+    write_cifar,
+    write_coco,
+    write_imagenet,
+    write_mnist,
+    write_stl10,
+)
+from mmdet.datasets import CocoDataset
+from mmdet.structures import DetDataSample
+from mmengine.evaluator import Evaluator
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import (
+    HOOKS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    DefaultScope,
+    init_default_scope,
+)
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from mmpretrain.datasets import CIFAR10, CIFAR100
+from mmpretrain.structures import DataSample
+
+from attnpool_mm.datasets.digits_coco import write_digits_coco
+from attnpool_mm.engine.launch import set_dataloader_defaults
+from attnpool_mm.engine.preflight import datasets_of
+
+LOADERS = ("train", "val", "test")
+
+
+@contextmanager
+def write_data_sets(folder):
+    """Write all data sets that the configs name, small, in their true formats.
+
+    CIFAR's files are not those that MMPretrain has the checksums of: within the
+    context, whose value is a monkeypatch, it has those of these files.
+    """
+    written = {10: write_cifar(folder / "cifar10")}
+    written[100] = write_cifar(folder / "cifar100", 100)
+    write_mnist(folder / "mnist")
+    write_stl10(folder / "stl10")
+    write_imagenet(folder / "imagenet")
+    # COCO's numbers go to 90, for 80 categories
+    categories = {
+        name: i + 1 + i // 8 for i, name in enumerate(CocoDataset.METAINFO["classes"])
+    }
+    for split in ("train2017", "val2017"):
+        write_coco(folder / "coco", split, categories=categories)
+    for split in ("train", "val"):
+        write_digits_coco(folder / "digits_coco", split, 4, progress=False)
+    with pytest.MonkeyPatch.context() as known:
+        for dataset in (CIFAR10, CIFAR100):
+            sums = written[len(dataset.METAINFO["classes"])]
+            for split in ("train_list", "test_list"):
+                names = [name for name, _ in getattr(dataset, split)]
+                known.setattr(dataset, split, [[name, sums[name]] for name in names])
+            meta = dataset.meta
+            known.setattr(dataset, "meta", {**meta, "md5": sums[meta["filename"]]})
+        yield known
+
+
+def shrink(cfg, data):
+    """Two images a batch, of few pixels, from the data sets that are in `data`.
+
+    Of few proposals too, where there are any.
+    """
+    if "rpn_head" in cfg.model:
+        few = dict(nms_pre=100, max_per_img=50)
+        cfg.model.train_cfg.rpn_proposal.update(few)
+        cfg.model.train_cfg.rcnn.sampler.num = 32
+        cfg.model.test_cfg.rpn.update(few)
+    for name in LOADERS:
+        loader = cfg[f"{name}_dataloader"]
+        loader.update(batch_size=2, num_workers=0)
+        for _, dataset in datasets_of(loader.dataset, ""):
+            kind = dataset.type.rsplit(".", 1)[-1]
+            if kind == "STL10":
+                dataset.check = "format"  # the whole set's size is not this one's
+            if "digits_coco" in str(dataset.get("data_root")):
+                dataset.data_root = f"{data}/digits_coco/"
+            for step in dataset.pipeline:
+                _shrink_step(step)
+        evaluator = cfg.get(f"{name}_evaluator") or {}
+        if "digits_coco" in str(evaluator.get("ann_file")):
+            evaluator.ann_file = f"{data}/digits_coco/annotations/val.json"
+    set_dataloader_defaults(cfg)
+
+
+def _shrink_step(step):
+    """Classifiers get 64x64 pixels at most, detectors about 130x80 or 160x160."""
+    large = {(1333, 800): (133, 80), (320, 320): (160, 160), (416, 416): (160, 160)}
+    for key in ("scale", "crop_size"):
+        size = step.get(key)
+        if isinstance(size, int):
+            step[key] = min(size, 64)
+        elif isinstance(size, list) and isinstance(size[0], list | tuple):
+            step[key] = [large.get(tuple(one), tuple(one)) for one in size]
+        elif size is not None:
+            step[key] = large.get(tuple(size), tuple(size))
+
+
+def build_model(cfg):
+    """Build the model of a config, without its pretrained weights."""
+    init_default_scope(cfg.default_scope)
+    cfg.model.backbone.pop("init_cfg", None)  # pretrained weights are not here
+    if "data_preprocessor" in cfg:
+        cfg.model.data_preprocessor = cfg.data_preprocessor
+    return MODELS.build(cfg.model)
+
+
+def backward(model, batch):
+    """Check that the loss of a batch is finite and reaches every parameter."""
+    model.train()
+    losses = model(**model.data_preprocessor(batch, True), mode="loss")
+    loss, _ = model.parse_losses(losses)
+    loss.backward()
+    assert loss.isfinite()
+    unused = [n for n, p in model.named_parameters()
+              if p.requires_grad and p.grad is None]  # fmt: skip
+    assert unused == []
+
+
+def fake_batch(cfg, size=64):
+    """Two images of random pixels, with labels or boxes."""
+    shape = (3, size, size)
+    images = [torch.randint(0, 256, shape, dtype=torch.uint8) for _ in range(2)]
+    samples = []
+    for _ in images:
+        if cfg.default_scope == "mmpretrain":
+            samples.append(DataSample().set_gt_label(1))
+        else:
+            meta = dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1, 1))
+            sample = DetDataSample(metainfo=meta)
+            sample.gt_instances = InstanceData(
+                bboxes=torch.tensor([[4.0, 4, 40, 36], [20, 24, 60, 60]]),
+                labels=torch.tensor([0, 1]),
+            )
+            samples.append(sample)
+    return dict(inputs=images, data_samples=samples)
+
+
+def train_and_predict(model, batch):
+    """A backward pass, and the predictions after it."""
+    backward(model, batch)
+    model.eval()
+    return model.test_step(batch)
+
+
+def train_a_step(cfg, model):
+    """A step of the config's optimizer on the first batch of its training data.
+
+    Its schedulers and hooks are built too. Returns the optimizer wrapper.
+    """
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    schedulers = cfg.get("param_scheduler") or []
+    for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+        scheduler = dict(scheduler, optimizer=wrapper)
+        if scheduler.pop("convert_to_iter_based", False):
+            scheduler["by_epoch"] = False
+        PARAM_SCHEDULERS.build(scheduler)
+    for hook in cfg.get("custom_hooks") or []:
+        HOOKS.build(hook)
+    batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
+    assert len(batch["inputs"]) == 2
+    backward(model, batch)
+    wrapper.optimizer.step()
+    return wrapper
+
+
+def evaluate(cfg, model, which="test"):
+    """The config's metrics of the first two batches, and their predictions."""
+    loader = Runner.build_dataloader(cfg[f"{which}_dataloader"], seed=0)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        evaluator = Evaluator(cfg[f"{which}_evaluator"])
+    evaluator.dataset_meta = loader.dataset.metainfo
+    model.eval()
+    predictions = []
+    for batch in islice(loader, 2):
+        with torch.no_grad():
+            samples = model.test_step(batch)
+        evaluator.process(data_samples=samples, data_batch=batch)
+        predictions += samples
+    return evaluator.evaluate(len(predictions)), predictions
