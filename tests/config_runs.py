@@ -156,7 +156,8 @@ def train_and_predict(model, batch):
 def train_a_step(cfg, model):
     """A step of the config's optimizer on the first batch of its training data.
 
-    Its schedulers and hooks are built too. Returns the optimizer wrapper.
+    A short one: two images are too few for a recipe's learning rate. Its schedulers
+    and hooks are built too. Returns the optimizer wrapper.
     """
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     schedulers = cfg.get("param_scheduler") or []
@@ -170,6 +171,7 @@ def train_a_step(cfg, model):
     batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
     assert len(batch["inputs"]) == 2
     backward(model, batch)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1e-3, error_if_nonfinite=True)
     wrapper.optimizer.step()
     return wrapper
 

@@ -1,10 +1,10 @@
 # CIFAR-100 in data/cifar100, or in cifar100/ of the folder that ATTNPOOL_DATA names;
-# MMPretrain downloads it there
+# MMPretrain downloads it there. Photographs: as in cifar10_bs128.py
 _base_ = "mmpretrain::_base_/datasets/cifar100_bs16.py"
 
-# CIFAR-10's, as the authors of SPEM have it
+# as the authors of self-attentive pooling have it
 data_preprocessor = dict(
-    mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255]
+    mean=[129.3105, 124.1085, 112.404], std=[68.2125, 65.4075, 70.4055]
 )
 
 data_root = "{{$ATTNPOOL_DATA:data}}/cifar100"

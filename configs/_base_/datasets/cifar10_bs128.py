@@ -1,5 +1,6 @@
 # CIFAR-10 in data/cifar10, or in cifar10/ of the folder that ATTNPOOL_DATA names;
-# MMPretrain downloads it there
+# MMPretrain downloads it there. Its images come as RGB, so to_rgb is False; for tools
+# that read photographs, as BGR: --cfg-options data_preprocessor.to_rgb=True
 _base_ = "mmpretrain::_base_/datasets/cifar10_bs16.py"
 
 data_root = "{{$ATTNPOOL_DATA:data}}/cifar10"

@@ -6,3 +6,7 @@ _base_ = [
 ]
 
 model = dict(head=dict(num_classes=100))
+# CIFAR-10's, as the authors of SPEM have it
+data_preprocessor = dict(
+    mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255]
+)

@@ -1,4 +1,9 @@
-_base_ = "mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py"
+_base_ = [
+    "mmpretrain::_base_/models/mobilenet_v2_1x.py",
+    "../../_base_/datasets/imagenet_bs32_pil_resize.py",
+    "mmpretrain::_base_/schedules/imagenet_bs256_epochstep.py",
+    "mmpretrain::_base_/default_runtime.py",
+]
 
 model = dict(
     backbone=dict(

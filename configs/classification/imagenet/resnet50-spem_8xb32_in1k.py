@@ -1,4 +1,9 @@
-_base_ = "mmpretrain::resnet/resnet50_8xb32_in1k.py"
+_base_ = [
+    "mmpretrain::_base_/models/resnet50.py",
+    "../../_base_/datasets/imagenet_bs32.py",
+    "mmpretrain::_base_/schedules/imagenet_bs256.py",
+    "mmpretrain::_base_/default_runtime.py",
+]
 
 model = dict(
     backbone=dict(type="attnpool_mm.AttnPoolResNet", attention_cfg=dict(type="SPEM"))

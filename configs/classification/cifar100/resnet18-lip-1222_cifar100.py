@@ -1,0 +1,3 @@
+_base_ = "./keyword_cifar100.py"
+
+model = dict(backbone=dict(arch="resnet18-lip-1222"))

@@ -1,0 +1,3 @@
+_base_ = "./keyword-mobilenet_in1k.py"
+
+model = dict(backbone=dict(arch="mobilenet_v2-skip-1222121"))

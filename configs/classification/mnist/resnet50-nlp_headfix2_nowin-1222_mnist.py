@@ -1,0 +1,3 @@
+_base_ = "./keyword_mnist.py"
+
+model = dict(backbone=dict(arch="resnet50-nlp_headfix2_nowin-1222"))

@@ -1,0 +1,3 @@
+_base_ = "./keyword_stl10.py"
+
+model = dict(backbone=dict(arch="resnet18-skip-1222"))

@@ -1,0 +1,3 @@
+_base_ = "./keyword_vww.py"
+
+model = dict(backbone=dict(arch="resnet18-gaussian_pool-1222"))
