@@ -18,6 +18,7 @@ from ..pooling import (
     StridedConv2d,
 )
 from ..registry import MODELS
+from .state_dict import is_state_dict
 
 # Their name of a layer inside a pool → ours.
 SELF_ATTENTIVE_NAMES = {
@@ -166,14 +167,6 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
     return {
         f"backbone.{name}": found.get(name) for name in backbone.state_dict()
     } | heads
-
-
-def is_state_dict(value: Any) -> bool:
-    """Whether it is a dict of names and tensors."""
-    return isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(entry, Tensor)
-        for name, entry in value.items()
-    )
 
 
 def _backbone_name(name: str, config: dict[str, Any]) -> str | None:

@@ -2,25 +2,20 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from torch import Tensor
 
 from attnpool_mm.checkpoint import (
     authors_names,
     convert_authors_state_dict,
-    is_state_dict,
     load_checkpoint_file,
 )
+from attnpool_mm.checkpoint.state_dict import find_state_dict
 from attnpool_mm.engine import launch
 from attnpool_mm.errors import ConfigError
-
-WRAPPERS = ("state_dict", "net", "model", "model_state_dict")
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,21 +35,6 @@ def parse_args() -> argparse.Namespace:
         help="unpickle whatever the file names, which may run code",
     )
     return parser.parse_args()
-
-
-def find_state_dict(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Tensor]:
-    """The state dict in a checkpoint: itself, or under one of the usual keys.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    for candidate in (checkpoint, *(checkpoint.get(key) for key in WRAPPERS)):
-        if candidate and is_state_dict(candidate):
-            return candidate
-    raise ConfigError(
-        f"checkpoint {path}: it has no state dict; one is looked for in the file "
-        f"itself and under {', '.join(WRAPPERS)}"
-    )
 
 
 def run(args: argparse.Namespace) -> None:

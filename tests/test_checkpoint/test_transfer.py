@@ -1,0 +1,318 @@
+"""A backbone's weights go from one network into another, and compute the same there."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import mmpretrain.models as mmpretrain_models
+import pytest
+import torch
+import torchvision
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint
+from torch import nn
+
+from attnpool_mm.backbones import (
+    AttnPoolBackbone,
+    AttnPoolMobileNetV2,
+    AttnPoolResNet,
+)
+from attnpool_mm.checkpoint import load_checkpoint_file
+from attnpool_mm.checkpoint.state_dict import find_state_dict
+from attnpool_mm.checkpoint.transfer import group_names, transfer_backbone
+from attnpool_mm.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "model_converters" / "transfer_backbone.py"
+CLASSIFIER = ROOT / "configs/classification/digits/resnet18-nlp_b64_digits.py"
+DETECTOR = ROOT / (
+    "configs/detection/faster_rcnn/faster-rcnn_resnet18-nlp_fpn_1x_coco.py"
+)
+
+
+def evaluated(network):
+    network.eval()  # MMPretrain's return None
+    return network
+
+
+def randomized(network):
+    """The network in evaluation, with other norms and statistics than fresh ones."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            module.num_batches_tracked.fill_(7)
+    return evaluated(network)
+
+
+def features_of_torchvision(network, x):
+    if isinstance(network, torchvision.models.MobileNetV2):
+        return network.features(x)
+    for name, layer in network.named_children():
+        if name not in ("avgpool", "fc"):
+            x = layer(x)
+    return x
+
+
+def loaded(backbone, source):
+    """The backbone with what is transferred; every one of its keys must be there."""
+    done = transfer_backbone(source, backbone)
+    assert done.missing == done.unexpected == []
+    weights = {k.removeprefix("backbone."): v for k, v in done.state_dict.items()}
+    backbone.load_state_dict(weights)
+    return evaluated(backbone), done
+
+
+NETWORKS = {
+    "resnet18": (lambda: AttnPoolResNet(18), ["fc.weight", "fc.bias"]),
+    "resnet50": (lambda: AttnPoolResNet(50), ["fc.weight", "fc.bias"]),
+    "mobilenet_v2": (
+        AttnPoolMobileNetV2, ["classifier.1.weight", "classifier.1.bias"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_of_torchvision_computes_the_same(name):
+    theirs = randomized(getattr(torchvision.models, name)(weights=None))
+    build, head = NETWORKS[name]
+    ours, done = loaded(build(), theirs.state_dict())
+    assert done.left_out == head
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = features_of_torchvision(theirs, x)
+        torch.testing.assert_close(ours(x)[-1], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_narrow_mobilenet_of_torchvision():
+    """Another width has the same names; its shapes are another network's."""
+    theirs = torchvision.models.mobilenet_v2(weights=None, width_mult=0.5)
+    wide = "conv1.conv.weight is 16x3x3x3, not 32x3x3x3"
+    with pytest.raises(ConfigError, match=wide):
+        transfer_backbone(theirs.state_dict(), AttnPoolMobileNetV2())
+
+
+@pytest.mark.parametrize("theirs, ours", [
+    (lambda: mmpretrain_models.ResNet(18), lambda: AttnPoolResNet(18)),
+    (mmpretrain_models.MobileNetV2, AttnPoolMobileNetV2),
+])  # fmt: skip
+@pytest.mark.parametrize("prefix", ["", "backbone.", "module.backbone."])
+def test_a_network_of_mmpretrain_computes_the_same(theirs, ours, prefix):
+    theirs = randomized(theirs())
+    source = {f"{prefix}{k}": v for k, v in theirs.state_dict().items()}
+    if prefix:
+        source["head.fc.weight"] = torch.ones(3, 4)
+    ours, done = loaded(ours(), source)
+    assert done.left_out == (["head.fc.weight"] if prefix else [])
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_file_of_torchvision_is_pretrained_weights_as_it_is(tmp_path):
+    theirs = randomized(torchvision.models.resnet18(weights=None))
+    file = tmp_path / "resnet18.pth"
+    torch.save(theirs.state_dict(), file)
+    ours = AttnPoolResNet(18, init_cfg=dict(type="Pretrained", checkpoint=str(file)))
+    ours.init_weights()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = features_of_torchvision(theirs, x)
+        actual = evaluated(ours)(x)[-1]
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_dynamic_kernels_start_as_the_plain_network():
+    plain = randomized(AttnPoolBackbone("resnet18-skip-1222"))
+    dynamic = AttnPoolBackbone("dyresnet18-skip-1222")
+    before = {k: v.clone() for k, v in dynamic.state_dict().items()}
+    done = transfer_backbone(plain.state_dict(), dynamic)
+    after = dynamic.state_dict()
+    assert all(torch.equal(value, after[k]) for k, value in before.items())
+    assert done.state_dict["backbone.conv1.weight"].shape == (4, 64, 3, 7, 7)
+    assert all(".attention." in k or k.endswith("temperature") for k in done.missing)
+    weights = {k.removeprefix("backbone."): v for k, v in done.state_dict.items()}
+    dynamic.load_state_dict(weights, strict=False)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        actual = evaluated(dynamic)(x)
+        torch.testing.assert_close(actual, plain(x), rtol=1e-5, atol=1e-5)
+
+
+def test_what_matches_and_what_does_not():
+    source = AttnPoolBackbone("resnet18-lip-1222").state_dict()
+    source = {f"backbone.{k}": v for k, v in source.items()}
+    source["neck.fpn.weight"] = torch.ones(1)
+    target = AttnPoolBackbone("resnet18-gaussian_pool-1222")
+    done = transfer_backbone(source, target)
+    names = list(target.state_dict())
+    assert done.matched == [k for k in names if ".pool." not in k]
+    assert done.missing == [k for k in names if ".pool." in k]
+    assert done.unexpected == [
+        k.removeprefix("backbone.") for k in source if ".pool." in k
+    ]
+    assert done.left_out == ["neck.fpn.weight"]
+    assert list(done.state_dict) == [f"backbone.{k}" for k in done.matched]
+    assert all(value is source[k] for k, value in done.state_dict.items())
+    groups = group_names(done.missing)
+    assert list(groups) == ["layer2.pool", "layer3.pool", "layer4.pool"]
+    rejoined = [f"{group}.{k}" for group, inside in groups.items() for k in inside]
+    assert rejoined == done.missing
+
+
+@pytest.mark.parametrize("source, target, message", [
+    (lambda: AttnPoolResNet(50), lambda: AttnPoolResNet(18),
+     "layer1.0.conv1.weight is 64x64x1x1, not 64x64x3x3.* and 18 more"),
+    (lambda: torchvision.models.squeezenet1_1(weights=None), lambda: AttnPoolResNet(18),
+     "no weight matches: the source has features.0.weight, .*; the target's "
+     "backbone has conv1.weight, bn1.weight, "),
+    (lambda: torchvision.models.mobilenet_v2(weights=None), lambda: AttnPoolResNet(18),
+     "no weight matches: the source has features.0.0.weight"),
+    (lambda: AttnPoolResNet(18), AttnPoolMobileNetV2, "no weight matches"),
+    (nn.Identity, lambda: AttnPoolResNet(18), "the source has nothing; "),
+])  # fmt: skip
+def test_another_network_is_refused(source, target, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        transfer_backbone(source().state_dict(), target())
+    assert "\n" not in str(error.value)
+
+
+def test_state_dicts_that_are_none():
+    target = AttnPoolResNet(18)
+    with pytest.raises(ConfigError, match="a dict of names and tensors"):
+        transfer_backbone({"epoch": 3}, target)
+    twice = {"conv1.weight": torch.ones(1), "module.conv1.weight": torch.ones(1)}
+    with pytest.raises(ConfigError, match="differ in 'module.' alone"):
+        transfer_backbone(twice, target)
+
+
+def test_where_a_state_dict_is():
+    weights, averaged = {"w": torch.zeros(1)}, {"w": torch.ones(1)}
+    for checkpoint, expected in (
+        (weights, weights),
+        ({"state_dict": weights, "meta": {}}, weights),
+        ({"model": weights, "epoch": 3}, weights),
+        # as MMEngine's EMAHook saves: the averaged ones are the model's
+        ({"state_dict": averaged, "ema_state_dict": weights, "meta": {}}, averaged),
+    ):
+        assert find_state_dict(checkpoint, "a.pth") is expected
+    with pytest.raises(ConfigError, match="a.pth: it has no state dict"):
+        find_state_dict({"epoch": 3}, "a.pth")
+
+
+@pytest.fixture
+def transfer(monkeypatch):
+    """The tool's main function, its options as arguments."""
+    spec = importlib.util.spec_from_file_location("transfer_backbone_tool", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        tool.main()
+
+    return call
+
+
+def build(config):
+    cfg = Config.fromfile(config)
+    cfg.model.backbone.pop("init_cfg", None)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(cfg.model)
+
+
+def test_classifier_to_detector_and_back(transfer, tmp_path, capsys):
+    classifier, detector = randomized(build(CLASSIFIER)), build(DETECTOR)
+    there, trained, back = (tmp_path / f"{name}.pth" for name in "abc")
+    torch.save(dict(state_dict=classifier.state_dict()), tmp_path / "source.pth")
+    transfer(tmp_path / "source.pth", there, "--config", DETECTOR)
+    count = len(classifier.backbone.state_dict())
+    printed = capsys.readouterr().out
+    assert f"matched: {count}\n" in printed and "missing: 0\n" in printed
+    assert "left out: 2 (not of a backbone)\n    head (2): fc.weight, fc" in printed
+
+    load_checkpoint(detector, str(there), map_location="cpu")  # as load_from does
+    capsys.readouterr()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = classifier.backbone(x)[-1]
+        actual = evaluated(detector.backbone)(x)[-1]
+        torch.testing.assert_close(actual, expected)
+
+    torch.save(dict(state_dict=detector.state_dict(), meta=dict(epoch=12)), trained)
+    transfer(trained, back, "--config", CLASSIFIER, "--quiet")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines[:-1]] == [
+        "matched", "missing", "unexpected", "left out"
+    ]  # fmt: skip
+    assert lines[-1] == f"{count} of the target's {count} keys: {back}"
+    returned = load_checkpoint_file(back)["state_dict"]
+    own = {f"backbone.{k}": v for k, v in classifier.backbone.state_dict().items()}
+    assert returned.keys() == own.keys()
+    assert all(torch.equal(value, own[k]) for k, value in returned.items())
+
+
+def test_weights_of_torchvision_as_init_cfg(transfer, tmp_path, capsys):
+    theirs = randomized(torchvision.models.mobilenet_v2(weights=None))
+    source, target = tmp_path / "imagenet.pth", tmp_path / "ours.pth"
+    model = {f"module.{k}": v for k, v in theirs.state_dict().items()}
+    torch.save(dict(model=model, epoch=299), source)
+    config = ROOT / "configs/classification/stl10/keyword_stl10.py"
+    arch = "mobilenet_v2-lip-1222121"
+    options = ("--config", config, "--cfg-options", f"model.backbone.arch={arch}")
+    transfer(source, target, *options)
+    printed = capsys.readouterr().out
+    assert "    layer2.pool (7): conv.weight, conv.bias, norm.weight, …" in printed
+
+    init_cfg = dict(type="Pretrained", checkpoint=str(target), prefix="backbone.")
+    backbone = AttnPoolBackbone(arch, init_cfg=init_cfg)
+    backbone.init_weights()
+    for ours, other in (
+        ("conv1.conv.weight", "features.0.0.weight"),
+        ("layer1.0.conv.0.bn.running_var", "features.1.conv.0.1.running_var"),
+        ("layer1.0.conv.1.conv.weight", "features.1.conv.1.weight"),
+        ("layer7.0.conv.2.bn.bias", "features.17.conv.3.bias"),
+        ("conv2.bn.running_mean", "features.18.1.running_mean"),
+    ):
+        assert torch.equal(backbone.state_dict()[ours], theirs.state_dict()[other])
+
+
+def test_what_the_tool_refuses(transfer, tmp_path, capsys):
+    source, target = tmp_path / "source.pth", tmp_path / "target.pth"
+    torch.save(AttnPoolResNet(50).state_dict(), source)
+    (tmp_path / "none.py").write_text("default_scope = 'mmpretrain'\n")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    for arguments, message in [
+        ((source, target, "--config", CLASSIFIER), "source.pth for .*another network"),
+        ((source, target, "--config", tmp_path / "none.py"), "has no model.backbone"),
+        ((source, target, "--config", tmp_path / "no.py"), "config .*no.py"),
+        ((source, tmp_path / "no/a.pth", "--config", CLASSIFIER), "there is no folder"),
+        ((source, source, "--config", CLASSIFIER), "a file that is not the source"),
+        ((tmp_path / "no.pth", target, "--config", CLASSIFIER), "no such file"),
+        ((tmp_path / "empty.pth", target, "--config", CLASSIFIER), "not a PyTorch"),
+    ]:
+        with pytest.raises(SystemExit) as exit_:
+            transfer(*arguments)
+        error = capsys.readouterr().err
+        assert exit_.value.code == 2 and error.count("\n") == 1
+        assert re.search(f"^error: .*{message}", error), error
+        assert not target.exists()
+
+
+def test_a_file_with_code_is_refused_unless_it_is_trusted(transfer, tmp_path):
+    source, target = tmp_path / "source.pth", tmp_path / "target.pth"
+    state_dict = build(CLASSIFIER).state_dict()
+    torch.save(dict(state_dict=state_dict, path=tmp_path), source)
+    run = [sys.executable, TOOL, source, target, "--config", CLASSIFIER]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(run, capture_output=True, text=True, env=env)
+    assert done.returncode == 2 and not target.exists()
+    assert done.stderr.startswith("error: ") and "--trust-checkpoint" in done.stderr
+    transfer(*run[2:], "--trust-checkpoint")
+    assert set(load_checkpoint_file(target)) == {"state_dict", "meta"}
