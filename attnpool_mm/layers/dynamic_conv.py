@@ -54,6 +54,9 @@ class DynamicConv2d(_ConvNd):
     makes every kernel learn, a low one lets the kernels differ:
     `DynamicConvTemperatureHook` lowers it in training.
 
+    The state dict of an `nn.Conv2d` loads into each of the K kernels, which then
+    compute what the plain convolution does; the keys of the attention are missing.
+
     Args:
         in_channels: Channels C of the input.
         out_channels: Channels of the output.
@@ -177,6 +180,10 @@ class DynamicConv2d(_ConvNd):
         self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         state_dict.setdefault(f"{prefix}temperature", self.temperature)
+        for name, parameter in self.named_parameters(recurse=False):
+            plain = state_dict.get(f"{prefix}{name}")
+            if isinstance(plain, Tensor) and plain.shape == parameter.shape[1:]:
+                state_dict[f"{prefix}{name}"] = plain.expand(parameter.shape).clone()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _apply(

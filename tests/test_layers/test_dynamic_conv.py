@@ -1,5 +1,6 @@
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from reference import Case, assert_layer_agrees
 from torch import nn
 
+from attnpool_mm.backbones import AttnPoolBackbone
 from attnpool_mm.errors import ConfigError
 from attnpool_mm.layers import DynamicConv2d
 
@@ -253,6 +255,52 @@ def test_a_state_dict_without_temperature_leaves_it():
     assert conv.temperature == 7 and conv.temperature.dtype == torch.float32
     del state["0.0.bias"]
     assert network.load_state_dict(state, strict=False).missing_keys == ["0.0.bias"]
+
+
+@pytest.mark.parametrize("kwargs", [
+    dict(), dict(bias=False, stride=2), dict(groups=2, num_kernels=3),
+    dict(num_kernels=1), dict(temperature=0.1),
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_plain_convolution_loads_into_every_kernel(kwargs, assign):
+    conv = make(4, 6, 3, **kwargs)
+    plain = {k: v for k, v in kwargs.items() if k not in ("num_kernels", "temperature")}
+    plain = nn.Conv2d(4, 6, 3, **plain).double()
+    state = plain.state_dict()
+    before = {name: value.clone() for name, value in state.items()}
+    missing, unexpected = conv.load_state_dict(state, strict=False, assign=assign)
+    assert missing == [f"attention.{name}" for name in conv.attention.state_dict()]
+    assert unexpected == []
+    x = images(3, 4, 7, 7)
+    torch.testing.assert_close(conv(x), plain(x))
+    # the kernels are their own, and may part
+    nn.init.zeros_(conv.weight[0].data)
+    assert all(kernel.std() > 0 for kernel in conv.weight[1:])
+    assert state.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in state.items())
+
+
+def test_a_plain_convolution_of_another_size_does_not_load():
+    conv = make(4, 6, 3)
+    for other in (nn.Conv2d(4, 5, 3), nn.Conv2d(4, 6, 1), nn.Conv2d(2, 6, 3)):
+        with pytest.raises(RuntimeError, match="size mismatch for weight"):
+            conv.load_state_dict(other.state_dict(), strict=False)
+
+
+def test_a_plain_network_loads_into_a_dynamic_one():
+    plain = AttnPoolBackbone("resnet18-nlp_headfix2_nowin-1222")
+    dynamic = AttnPoolBackbone("dyresnet18-nlp_headfix2_nowin-1222")
+    for norm in plain.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_var, 0.5, 2)
+    missing, unexpected = dynamic.load_state_dict(plain.state_dict(), strict=False)
+    assert unexpected == []
+    assert all(re.search(r"\.attention\.fc[12]\.", name) for name in missing)
+    plain.eval(), dynamic.eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = plain(x)
+        torch.testing.assert_close(dynamic(x), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_copy_is_independent():
