@@ -24,6 +24,9 @@ from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
 
+# The images of MMPretrain's that are R, G, B; those of others, and files, are B, G, R.
+RGB_DATASETS = ("CIFAR10", "CIFAR100")
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -47,20 +50,29 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def of_rgb_images(cfg: Config) -> bool:
+    """Whether the network is tested on images whose channels are R, G, B."""
+    _, dataset = next(preflight.datasets_of(cfg.test_dataloader.dataset, ""))
+    return str(dataset.type).rpartition(".")[2] in RGB_DATASETS
+
+
 def samples(cfg: Config, args: argparse.Namespace) -> list[tuple[str, dict]]:
-    """The name and the sample, out of the test pipeline, of each image."""
+    """The name and the sample, out of the test pipeline, of each image.
+
+    Its channels are in the order that the network is tested with.
+    """
     if args.images is None:
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         count = min(args.num_images, len(dataset))
         return [(f"{index:06d}", dataset[index]) for index in range(count)]
     pipeline = file_pipeline(cfg)
-    return [
-        (
-            f"{index:06d}_{Path(file).stem}",
-            pipeline({"img_path": file, "img_id": index}),
-        )
-        for index, file in enumerate(args.images)
-    ]
+    named = []
+    for index, file in enumerate(args.images):
+        sample = pipeline({"img_path": file, "img_id": index})
+        if of_rgb_images(cfg):
+            sample["inputs"] = sample["inputs"].flip(0)
+        named.append((f"{index:06d}_{Path(file).stem}", sample))
+    return named
 
 
 def file_pipeline(cfg: Config) -> Compose:
@@ -73,16 +85,23 @@ def file_pipeline(cfg: Config) -> Compose:
     return Compose([TRANSFORMS.build(step) for step in (load, *steps)])
 
 
-def draw(model: nn.Module, sample: dict) -> np.ndarray:
-    """Run one sample and draw the weights of its pools; uint8 BGR."""
-    image = sample["inputs"].permute(1, 2, 0).numpy()  # as loaded: uint8 BGR
+def draw(model: nn.Module, sample: dict, rgb: bool) -> np.ndarray:
+    """Run one sample and draw the weights of its pools; uint8 BGR.
+
+    Args:
+        model: The network.
+        sample: The sample, its image uint8.
+        rgb: Whether the image's channels are R, G, B, or else B, G, R.
+    """
+    image = sample["inputs"].permute(1, 2, 0).numpy()
     batch = model.data_preprocessor(pseudo_collate([sample]), False)
     with torch.no_grad(), record_weights(model) as weights:
         model(**batch, mode="predict")
     weights = {
         name.removeprefix("backbone."): weight[0] for name, weight in weights.items()
     }
-    picture = draw_weights(image[..., ::-1], weights, batch["inputs"].shape[-2:])
+    image = image if rgb else image[..., ::-1]
+    picture = draw_weights(image, weights, batch["inputs"].shape[-2:])
     return picture[..., ::-1]
 
 
@@ -112,7 +131,7 @@ def main() -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
         for name, sample in samples(cfg, args):
             path = out_dir / f"{name}.png"
-            cv2.imwrite(str(path), draw(model, sample))
+            cv2.imwrite(str(path), draw(model, sample, of_rgb_images(cfg)))
             print(path)
 
 
