@@ -1,6 +1,5 @@
 """What a backbone does stage by stage: map sizes, channels, pools."""
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +12,11 @@ from ..checks import check_int
 from ..errors import ConfigError
 from ..pooling import (
     AttentionPool2d,
-    DeformableSelfAttentivePool2d,
     SelfAttentivePool2d,
     StridedConv2d,
     WeightedPool2d,
 )
+from .shapes import shapes_only
 
 
 @dataclass
@@ -51,9 +50,8 @@ def describe_stages(backbone: nn.Module, size: tuple[int, int]) -> list[Stage]:
     """Describe the stem and the stages of a backbone of this package.
 
     Args:
-        backbone: The backbone. A copy of it runs once, on PyTorch's meta device, which
-            takes neither memory nor time (with deformable pools on its own device,
-            since their operator needs values).
+        backbone: The backbone. A copy of it runs once, without values, which takes
+            neither memory nor time.
         size: Height and width of the image in pixels.
 
     Raises:
@@ -70,13 +68,6 @@ def describe_stages(backbone: nn.Module, size: tuple[int, int]) -> list[Stage]:
     if not isinstance(size, (list, tuple)) or len(size) != 2:
         raise ConfigError(f"size={size!r}: a height and a width are accepted")
     height, width = (check_int("each of size", side) for side in size)
-    backbone = deepcopy(backbone)
-    if not any(
-        isinstance(m, DeformableSelfAttentivePool2d) for m in backbone.modules()
-    ):
-        backbone.to("meta")
-    stem_weight = next(backbone.parameters())  # (…, channels of the image, k, k)
-    image = stem_weight.new_zeros(1, stem_weight.shape[-3], height, width)
     stem = "maxpool" if hasattr(backbone, "maxpool") else "conv1"
     layers = [n for n, _ in backbone.named_children() if n.startswith("layer")]
     names = [stem, *layers, *(["conv2"] if hasattr(backbone, "conv2") else [])]
@@ -88,11 +79,11 @@ def describe_stages(backbone: nn.Module, size: tuple[int, int]) -> list[Stage]:
 
         return hook
 
-    for name in names:
-        backbone.get_submodule(name).register_forward_hook(hook_of(name))
-    backbone.eval()
-    with torch.no_grad():
-        backbone(image)
+    with torch.no_grad(), shapes_only(backbone) as copy:
+        for name in names:
+            copy.get_submodule(name).register_forward_hook(hook_of(name))
+        stem_weight = next(copy.parameters())  # (…, channels of the image, k, k)
+        copy(stem_weight.new_empty(1, stem_weight.shape[-3], height, width))
     strides = [_stem_stride(backbone, stem), *backbone.strides, 1]
     return [
         _stage("stem" if name == stem else name, stride, sizes[name], module)

@@ -1,0 +1,189 @@
+"""A network without values, which runs at any size for next to nothing."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.nn.modules.utils import _pair
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import (
+    conv_flop_count,
+    register_flop_formula,
+    sdpa_flop_count,
+)
+
+# What PyTorch splits up, or cannot do without values, as one operator each.
+_LIBRARY = torch.library.Library("attnpool_mm", "DEF")
+_LIBRARY.define(
+    "attention(Tensor query, Tensor key, Tensor value, Tensor? mask) -> Tensor"
+)
+_LIBRARY.define(
+    "deformable_conv2d(Tensor x, Tensor offset, Tensor mask, Tensor weight, "
+    "Tensor? bias, int[2] stride, int[2] padding, int[2] dilation) -> Tensor"
+)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None):
+    # In the memory order of PyTorch's kernels: heads beside one another.
+    *batch, heads, tokens, _ = (1,) * (4 - query.dim()) + query.shape
+    shape = (*batch, tokens, heads, value.shape[-1])
+    output = query.new_empty(shape).transpose(-3, -2)
+    return output.view(*query.shape[:-1], value.shape[-1])
+
+
+def _deformable_conv2d(
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> Tensor:
+    sides = [
+        (side + 2 * p - d * (kernel - 1) - 1) // s + 1
+        for side, kernel, s, p, d in zip(
+            x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True
+        )
+    ]
+    return x.new_empty(x.shape[0], weight.shape[0], *sides)
+
+
+_LIBRARY.impl("attention", _attention, "Meta")
+_LIBRARY.impl("deformable_conv2d", _deformable_conv2d, "Meta")
+
+
+@register_flop_formula(torch.ops.attnpool_mm.attention)
+def _attention_flops(
+    query: Sequence[int],
+    key: Sequence[int],
+    value: Sequence[int],
+    *args: Any,
+    **kwargs: Any,
+) -> int:
+    shapes = ((1,) * (4 - len(shape)) + tuple(shape) for shape in (query, key, value))
+    return sdpa_flop_count(*shapes)
+
+
+@register_flop_formula(torch.ops.attnpool_mm.deformable_conv2d)
+def _deformable_conv2d_flops(
+    x: Sequence[int],
+    offset: Any,
+    mask: Any,
+    weight: Sequence[int],
+    *args: Any,
+    out_shape: Sequence[int],
+    **kwargs: Any,
+) -> int:
+    return conv_flop_count(x, weight, out_shape)
+
+
+@contextmanager
+def shapes_only(model: nn.Module) -> Iterator[nn.Module]:
+    """Run a network without values: all tensors made inside have only shapes.
+
+    They are PyTorch's fake tensors, on a CPU that is not used. So a forward pass takes
+    next to no time and memory, at any size of the input. `scaled_dot_product_attention`
+    and MMCV's deformable convolution v2 are one operator each, of the namespace
+    `attnpool_mm`: PyTorch would split up the first into products with an N×N matrix,
+    and MMCV's operator needs values.
+
+    Args:
+        model: Any module, on any device; it is not changed.
+
+    Yields:
+        A copy in evaluation mode.
+
+    Example:
+        >>> from attnpool_mm.pooling import SelfAttentivePool2d
+        >>> with torch.no_grad(), shapes_only(SelfAttentivePool2d(64)) as pool:
+        ...     pool(torch.empty(1, 64, 8000, 12000)).shape
+        torch.Size([1, 64, 4000, 6000])
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)  # tensors that are no buffers
+    # What is in the memo counts as copied, so that no value is.
+    memo: dict[int, Any] = {}
+    with mode:
+        for tensor in chain(model.parameters(), model.buffers()):
+            copy = torch.empty(tensor.shape, dtype=tensor.dtype)
+            if isinstance(tensor, nn.Parameter):
+                copy = nn.Parameter(copy, tensor.requires_grad)
+            memo[id(tensor)] = copy
+    network = deepcopy(model, memo)
+    network.eval()  # which MMPretrain's backbones do not return
+    with mode, _AttentionAsOneOperator(), _deformable_as_one_operator(), _no_log():
+        yield network
+
+
+@contextmanager
+def _no_log() -> Iterator[None]:
+    """Keep PyTorch from logging a traceback of the errors that it raises anyway."""
+    log = logging.getLogger(FakeTensorMode.__module__)
+    disabled, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = disabled
+
+
+class _AttentionAsOneOperator(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.functional.scaled_dot_product_attention:
+            return _call_attention(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _call_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    return torch.ops.attnpool_mm.attention(query, key, value, attn_mask)
+
+
+@contextmanager
+def _deformable_as_one_operator() -> Iterator[None]:
+    if "mmcv.ops" not in sys.modules:  # no network has the layer
+        yield
+        return
+    # Its operator is called with tensors, from more places than MMCV's module. What
+    # all of them come to is this method.
+    from mmcv.ops.modulated_deform_conv import ModulatedDeformConv2dFunction
+
+    forward = ModulatedDeformConv2dFunction.forward
+    ModulatedDeformConv2dFunction.forward = staticmethod(_call_deformable_conv2d)
+    try:
+        yield
+    finally:
+        ModulatedDeformConv2dFunction.forward = staticmethod(forward)
+
+
+def _call_deformable_conv2d(
+    ctx: Any,
+    x: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    *groups: int,
+) -> Tensor:
+    return torch.ops.attnpool_mm.deformable_conv2d(
+        x, offset, mask, weight, bias, _pair(stride), _pair(padding), _pair(dilation)
+    )
