@@ -1,5 +1,7 @@
 """Every config opens, builds, learns from a step and predicts, on its own data."""
 
+import importlib.util
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -29,14 +31,32 @@ def data(tmp_path_factory):
         yield folder
 
 
+@pytest.fixture(scope="module")
+def config_row():
+    path = ROOT / "tools/misc/config_table.py"
+    spec = importlib.util.spec_from_file_location("config_table", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.config_row
+
+
+@pytest.fixture(scope="module")
+def table():
+    """The lines of the page that says what each config costs."""
+    return set((ROOT / "docs/configs.md").read_text().splitlines())
+
+
 @pytest.mark.parametrize("path", CONFIGS)
 # "reduced" keywords are average pooling in some stages, as their authors have them
 @pytest.mark.filterwarnings("default:SelfAttentivePool2d with patch_size")
-def test_config(path, data):
-    cfg = Config.fromfile(ROOT / "configs" / path)
+def test_config(path, data, table, config_row):
+    whole = Config.fromfile(ROOT / "configs" / path)
+    check_sections(path, whole)
+    cfg = deepcopy(whole)
     shrink(cfg, data)
     check_data_paths(cfg, ("train", "val", "test"))
     model = build_model(cfg)
+    assert str(config_row(f"configs/{path}", whole, model)) in table
     before = [p.detach().clone() for p in model.parameters()]
     wrapper = train_a_step(cfg, model)
     assert not all(map(torch.equal, before, model.parameters()))
@@ -49,6 +69,15 @@ def test_config(path, data):
     check_name(path, cfg, model)
     if "spem" in path:
         check_penalty(cfg, model, wrapper)
+
+
+def check_sections(path, cfg):
+    """A config has what a runner needs."""
+    for name in ("train", "val", "test"):
+        assert cfg[f"{name}_cfg"] is not None
+        assert cfg[f"{name}_dataloader"].dataset
+    assert cfg.optim_wrapper.optimizer.lr > 0
+    assert "demo" in path or cfg.auto_scale_lr.base_batch_size > 0
 
 
 def check_classifier(cfg, predictions, metrics):
@@ -94,16 +123,6 @@ def check_penalty(cfg, model, wrapper):
     decays = {p: group["weight_decay"] for group in groups for p in group["params"]}
     assert penalized and all(decays[p] >= 0.2 for p in penalized)
     assert any(hook.type.endswith("SPEMLoggerHook") for hook in cfg.custom_hooks)
-
-
-@pytest.mark.parametrize("path", CONFIGS)
-def test_what_a_runner_needs(path):
-    cfg = Config.fromfile(ROOT / "configs" / path)
-    for name in ("train", "val", "test"):
-        assert cfg[f"{name}_cfg"] is not None
-        assert cfg[f"{name}_dataloader"].dataset
-    assert cfg.optim_wrapper.optimizer.lr > 0
-    assert cfg.auto_scale_lr.base_batch_size > 0 or "demo" in path
 
 
 def test_the_data_have_crowds_and_empty_images(data):

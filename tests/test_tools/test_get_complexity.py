@@ -188,7 +188,7 @@ def test_rows_are_up_to_date(table_tool, path):
     row = table_tool.config_row(path)
     assert str(row) in (ROOT / "docs" / "configs.md").read_text().splitlines()
     model = build_for_counting(read_config(str(path)))
-    assert table_tool.config_row(path, model) == row
+    assert table_tool.config_row(path, model=model) == row
     assert row.parameters == sum(p.numel() for p in model.parameters())
     cost = measure_complexity(model.backbone, (3, *row.size))
     assert (row.flops, row.peak_bytes) == (cost.flops, cost.peak.live_bytes)

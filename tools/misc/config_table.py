@@ -16,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mmengine.config import Config
 from torch import nn
 
 from attnpool_mm.analysis import Complexity, measure_complexity
@@ -96,12 +97,15 @@ def config_paths() -> list[str]:
     return [p.as_posix() for p in sorted(paths, key=lambda p: (p.parent, p.name))]
 
 
-def config_row(path: str | Path, model: nn.Module | None = None) -> Row:
+def config_row(
+    path: str | Path, cfg: Config | None = None, model: nn.Module | None = None
+) -> Row:
     """Measure a config. Equal backbones at equal sizes are measured once.
 
     Args:
         path: The config, relative to the repository or absolute.
-        model: What the config builds, if it has been built already; it is not changed.
+        cfg: What is in it, if it has been read already.
+        model: What it builds, if it has been built already; it is not changed.
 
     Raises:
         ConfigError: The config cannot be read, its model not be built, or its test
@@ -110,7 +114,7 @@ def config_row(path: str | Path, model: nn.Module | None = None) -> Row:
     path = (ROOT / path).resolve()
     name = path.relative_to(ROOT).as_posix()
     try:
-        cfg = launch.read_config(str(path))
+        cfg = cfg or launch.read_config(str(path))
         size = image_size(cfg)
         if model is None:
             model = build_for_counting(cfg)
