@@ -11,11 +11,38 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry, root
 
 SCOPE = "attnpool_mm"
 
-MODELS = Registry(
+
+class PluginRegistry(Registry):
+    """Looks a bare name up here, and then in the framework that the config is for.
+
+    MMEngine builds what a base config `'attnpool_mm::…'` defines in our scope, and
+    our configs name parts of MMPretrain and MMDetection without a prefix.
+    """
+
+    def get(self, key: str) -> type | None:
+        """Return what is registered under `key`, as in `Registry`."""
+        self.import_from_location()
+        if "." in key or key in self.module_dict:
+            return super().get(key)
+        return self.parent.get(f"{_framework()}.{key}")
+
+
+def _framework() -> str:
+    """The newest default scope but ours; MMDetection where there is no other.
+
+    MMDetection's inferencer makes ours the only one when it is told `scope=SCOPE`.
+    """
+    for scope in reversed(DefaultScope._instance_dict.values()):
+        if scope.scope_name != SCOPE:
+            return scope.scope_name
+    return "mmdet"
+
+
+MODELS = PluginRegistry(
     "model",
     parent=MMENGINE_MODELS,
     scope=SCOPE,
@@ -24,15 +51,16 @@ MODELS = Registry(
         "attnpool_mm.pooling",
         "attnpool_mm.backbones",
         "attnpool_mm.classifier",
+        "attnpool_mm.detector",
     ],
 )
-DATASETS = Registry(
+DATASETS = PluginRegistry(
     "dataset",
     parent=MMENGINE_DATASETS,
     scope=SCOPE,
     locations=["attnpool_mm.datasets"],
 )
-HOOKS = Registry(
+HOOKS = PluginRegistry(
     "hook",
     parent=MMENGINE_HOOKS,
     scope=SCOPE,
@@ -42,9 +70,15 @@ HOOKS = Registry(
         "attnpool_mm.engine.spem",
     ],
 )
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+OPTIM_WRAPPER_CONSTRUCTORS = PluginRegistry(
     "optimizer wrapper constructor",
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope=SCOPE,
     locations=["attnpool_mm.engine.spem"],
 )
+# With nothing of ours; where one is missing MMEngine warns at every lookup
+OTHERS = [
+    PluginRegistry(parent.name, parent=parent, scope=SCOPE, locations=[__name__])
+    for parent in vars(root).values()
+    if isinstance(parent, Registry) and SCOPE not in parent.children
+]

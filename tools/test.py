@@ -157,6 +157,7 @@ def run(args: argparse.Namespace) -> None:
     distributed.adapt_norms(cfg, training=False)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
+    preflight.check_detector(runner)
     if item == "pred":
         runner.test_evaluator.metrics.append(dump_predictions(cfg, args.out))
     metrics = runner.test()

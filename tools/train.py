@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> None:
     distributed.adapt_norms(cfg, training=True)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
+    preflight.check_detector(runner)
     preflight.check_patches(runner)
     preflight.check_spem(runner)
     runner.train()

@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 from mmpretrain.models.backbones.mobilenet_v2 import MobileNetV2
@@ -45,6 +47,7 @@ class AttnPoolMobileNetV2(MobileNetV2):
 
     Attributes:
         out_channels: Channels of each output.
+        out_strides: How many times smaller than the image each output is.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -105,6 +108,10 @@ class AttnPoolMobileNetV2(MobileNetV2):
                 OrderedDict([*self.conv1.named_children(), ("pool", pool)])
             )
             self._freeze_stages()
+            stem_stride *= stem_pool_cfg.get("stride", 2)
+        # The last convolution keeps the map of the seventh stage.
+        _, *by_stage = accumulate((*self.strides, 1), mul, initial=stem_stride)
+        self.out_strides = tuple(by_stage[i] for i in sorted(self.out_indices))
 
     def make_layer(
         self, out_channels: int, num_blocks: int, stride: int, expand_ratio: int

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
 from typing import Any
 
 from mmcv.cnn import build_conv_layer, build_norm_layer
@@ -48,6 +50,7 @@ class AttnPoolResNet(ResNet):
 
     Attributes:
         out_channels: Channels of each output.
+        out_strides: How many times smaller than the image each output is.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -108,6 +111,11 @@ class AttnPoolResNet(ResNet):
         )
         first = self.base_channels * self.expansion
         self.out_channels = tuple(first * 2**i for i in sorted(self.out_indices))
+        pool_stride = getattr(self.maxpool, "stride", 1)  # the CIFAR stem has no pool
+        if stem_pool_cfg is not None:
+            pool_stride = stem_pool_cfg.get("stride", 2)
+        _, *by_stage = accumulate(strides, mul, initial=self.stem_stride * pool_stride)
+        self.out_strides = tuple(by_stage[i] for i in sorted(self.out_indices))
 
     def make_res_layer(self, **kwargs: Any) -> nn.Sequential:
         """Build the next stage, with its attention and its pool if it has them."""

@@ -42,6 +42,7 @@ class AttnPoolResNetCIFAR(AttnPoolResNet):
 
     Attributes:
         out_channels: Channels of each output.
+        out_strides: How many times smaller than the image each output is.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.runner import Runner
 from torch import nn
 from torch.optim import Optimizer
 
+from .. import detector
 from ..checkpoint import load_checkpoint_file
 from ..errors import ConfigError
 from ..layers import SPEM
@@ -178,6 +179,20 @@ def check_patches(runner: Runner) -> None:
             size = "x".join(map(str, images.shape[-2:]))
             raise ConfigError(f"on an image of {size}: {warning}") from warning
     model.train(training)
+
+
+def check_detector(runner: Runner) -> None:
+    """Check that the neck and the heads of a detector fit its backbone.
+
+    Other models pass.
+
+    Raises:
+        ConfigError: As in `attnpool_mm.detector.check_detector`.
+    """
+    model = runner.model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    detector.check_detector(model)
 
 
 def check_spem(runner: Runner) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from backbone_specs import SPECS, Mobilenet, build, images, plain_shapes, stages
+from backbone_specs import SPECS, Mobilenet, Resnet, build, images, plain_shapes, stages
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import save_checkpoint
@@ -18,6 +18,7 @@ from attnpool_mm.pooling import (
 )
 
 NLP = dict(type="SelfAttentivePool2d", normalize=False)
+LIP = dict(type="LocalImportancePool2d")
 
 
 BOTH = pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.id)
@@ -241,3 +242,33 @@ def test_out_channels_are_those_of_the_outputs(spec, position, indices):
     assert backbone.out_channels == tuple(
         out.shape[1] for out in backbone(images(spec.size))
     )
+
+
+@PLACES
+@pytest.mark.parametrize("kwargs", [
+    dict(),
+    dict(out_indices=(2, 0)),
+    dict(pool_cfg=LIP, stem_stride=1),
+    dict(stem_pool_cfg=LIP),
+    dict(stem_pool_cfg=dict(LIP, stride=4), stem_stride=1),
+    dict(stem_pool_cfg=dict(type="StridedConv2d", stride=1)),
+], ids=str)  # fmt: skip
+def test_out_strides_are_those_of_the_outputs(spec, position, kwargs):
+    strides = (2, *spec.strides[1:])
+    backbone = build(spec, strides=strides, pool_position=position, **kwargs)
+    backbone.eval()
+    outs = backbone(images(128, 1))
+    assert backbone.out_strides == tuple(128 / out.shape[-1] for out in outs)
+
+
+@pytest.mark.parametrize("kwargs", [
+    dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)),
+    dict(deep_stem=True, avg_down=True, pool_cfg=LIP),
+    dict(deep_stem=True, stem_stride=4),
+    dict(num_stages=2, strides=(3, 4), dilations=(1, 1), out_indices=(1,)),
+], ids=str)  # fmt: skip
+def test_out_strides_of_other_resnets(kwargs):
+    backbone = build(Resnet, **kwargs)
+    backbone.eval()
+    outs = backbone(images(192, 1))
+    assert backbone.out_strides == tuple(192 / out.shape[-1] for out in outs)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.models import DetTTAModel
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch import nn
 
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
@@ -66,3 +68,26 @@ def test_a_wrong_model_is_one_line_while_the_runner_is_built(digits, options, me
     with pytest.raises(ConfigError, match=message) as caught:
         Runner.from_cfg(digits)
     assert "\n" not in str(caught.value)
+
+
+def test_a_detector_whose_parts_do_not_fit(tmp_path):
+    demo = "configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
+    cfg = Config.fromfile(Path(__file__).parents[2] / demo)
+    cfg.work_dir = str(tmp_path)
+    cfg.log_level = "ERROR"
+    runner = Runner.from_cfg(cfg)
+    preflight.check_detector(runner)
+    detector = runner.model
+    detector.rpn_head.prior_generator.strides = [(s, s) for s in (8, 16, 32, 64, 128)]
+    for model in (
+        detector,
+        nn.parallel.DataParallel(detector),
+        DetTTAModel(module=detector),
+    ):
+        runner.model = model
+        with pytest.raises(ConfigError, match=r"\[4, 8, 16, 32, 64\] is right"):
+            preflight.check_detector(runner)
+
+
+def test_a_classifier_is_no_detector(digits):
+    preflight.check_detector(Runner.from_cfg(digits))
