@@ -1,5 +1,10 @@
 # MMDetection's own ResNet-50, with SPEM as its plugin.
-_base_ = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
+_base_ = [
+    "mmdet::_base_/models/faster-rcnn_r50_fpn.py",
+    "../../_base_/datasets/coco_detection.py",
+    "mmdet::_base_/schedules/schedule_1x.py",
+    "mmdet::_base_/default_runtime.py",
+]
 
 spem = dict(type="attnpool_mm.SPEM")
 model = dict(

@@ -1,4 +1,9 @@
-_base_ = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
+_base_ = [
+    "mmdet::_base_/models/faster-rcnn_r50_fpn.py",
+    "../../_base_/datasets/coco_detection.py",
+    "mmdet::_base_/schedules/schedule_1x.py",
+    "mmdet::_base_/default_runtime.py",
+]
 
 model = dict(
     backbone=dict(

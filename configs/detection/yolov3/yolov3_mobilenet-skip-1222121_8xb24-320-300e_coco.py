@@ -1,0 +1,3 @@
+_base_ = "./yolov3_keyword-mobilenet_8xb24-320-300e_coco.py"
+
+model = dict(backbone=dict(arch="mobilenet-skip-1222121"))
