@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from attnpool_mm.backbones import arch_to_config
-from attnpool_mm.engine.preflight import check_data_paths
+from attnpool_mm.engine.preflight import check_data_paths, datasets_of
 from attnpool_mm.layers import SPEM, DynamicConv2d
 from attnpool_mm.pooling import SelfAttentivePool2d
 
@@ -57,11 +57,12 @@ def test_config(path, data, table, config_row):
     check_data_paths(cfg, ("train", "val", "test"))
     model = build_model(cfg)
     assert str(config_row(f"configs/{path}", whole, model)) in table
-    before = [p.detach().clone() for p in model.parameters()]
+    learning = next(p for p in model.parameters() if p.requires_grad)
+    before = learning.detach().clone()
     wrapper = train_a_step(cfg, model)
-    assert not all(map(torch.equal, before, model.parameters()))
+    assert not torch.equal(learning, before)
     metrics, predictions = evaluate(cfg, model)
-    assert len(predictions) == 4
+    assert len(predictions) == 2
     if cfg.default_scope == "mmpretrain":
         check_classifier(cfg, predictions, metrics)
     else:
@@ -85,7 +86,7 @@ def check_classifier(cfg, predictions, metrics):
         assert sample.pred_score.shape == (cfg.model.head.num_classes,)
         assert sample.pred_score.sum() == pytest.approx(1, abs=1e-5)
     right = [sample.pred_label == sample.gt_label for sample in predictions]
-    assert metrics["accuracy/top1"] == pytest.approx(100 * sum(right).item() / 4)
+    assert metrics["accuracy/top1"] == pytest.approx(100 * sum(right).item() / 2)
 
 
 def check_detector(cfg, predictions, metrics):
@@ -94,7 +95,7 @@ def check_detector(cfg, predictions, metrics):
         found = sample.pred_instances
         assert found.labels.numel() == len(found.bboxes) == len(found.scores)
         assert (found.labels < head.bbox_head.num_classes).all()
-        assert found.scores.min() >= 0 and found.scores.max() <= 1
+        assert ((found.scores >= 0) & (found.scores <= 1)).all()
         assert found.bboxes.isfinite().all()
     assert 0 <= metrics["coco/bbox_mAP"] <= 1
 
@@ -114,7 +115,8 @@ def check_name(path, cfg, model):
     if "dyresnet" in name or "dymobilenet" in name:
         assert any(isinstance(m, DynamicConv2d) for m in backbone.modules())
     if "coco8" in name:
-        assert len(cfg.train_dataloader.dataset.metainfo.classes) == 8
+        for _, dataset in datasets_of(cfg.train_dataloader.dataset, ""):
+            assert len(dataset.metainfo.classes) == 8
 
 
 def check_penalty(cfg, model, wrapper):
