@@ -28,6 +28,17 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["attnpool_mm", "attnpool_mm.*"]),
+    # `.mim` holds links to what MMEngine, MMPretrain and mim look for in a package
+    package_data={
+        "attnpool_mm": [
+            ".mim/model-index.yml",
+            ".mim/configs/**/*.py",
+            ".mim/configs/**/metafile.yml",
+            ".mim/tools/**/*.py",
+            ".mim/tools/**/*.sh",
+            ".mim/demo/*.py",
+        ]
+    },
     python_requires=">=3.10",
     install_requires=requirements("runtime"),
     extras_require={

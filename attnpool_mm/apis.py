@@ -1,0 +1,50 @@
+"""The models of this package, for the APIs of MMPretrain and MMDetection.
+
+Importing this module puts the classifiers into MMPretrain's model hub, where
+`mmpretrain.list_models`, `mmpretrain.get_model` and `ImageClassificationInferencer`
+find them by name. MMDetection has no such hub: `config_path` turns a name into the
+file that `DetInferencer` and `init_detector` take.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmpretrain.apis import ModelHub
+
+from .errors import ConfigError
+
+# Configs, tools and model index as OpenMMLab's packages carry them: copies in a
+# wheel, links in the repository
+MIM_FOLDER = Path(__file__).parent / ".mim"
+
+
+def config_path(name: str) -> str:
+    """Return the config file of a model of this package.
+
+    Args:
+        name: The model's name, which is that of its file, without `.py`.
+
+    Raises:
+        ConfigError: There is no such model.
+
+    Example:
+        >>> path = config_path('resnet20-spem_b64_digits')
+        >>> path.endswith('classification/digits/resnet20-spem_b64_digits.py')
+        True
+    """
+    files = {
+        path.stem: path
+        for path in (MIM_FOLDER / "configs").rglob("*.py")
+        if "_base_" not in path.parts
+    }
+    if name not in files:
+        close = get_close_matches(name, files, n=3, cutoff=0.4)
+        raise ConfigError(
+            f"name={name!r}: there is no such model; "
+            + (f"close to it: {', '.join(close)}" if close else f"{len(files)} others")
+        )
+    return str(files[name])
+
+
+for metafile in sorted(MIM_FOLDER.glob("configs/classification/*/metafile.yml")):
+    ModelHub.register_model_index(metafile, config_prefix=MIM_FOLDER)

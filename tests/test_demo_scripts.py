@@ -1,0 +1,131 @@
+"""`demo/image_demo.py`: a prediction in words, a picture, errors in one line."""
+
+import runpy
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from attnpool_mm.apis import config_path
+
+SCRIPT = Path(__file__).parents[1] / "demo" / "image_demo.py"
+CLASSIFIER = "resnet20-spem_b64_digits"
+DETECTOR = "faster-rcnn_resnet18-nlp_fpn_digits-coco"
+CLASSES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An image, and a checkpoint of each kind."""
+    folder = tmp_path_factory.mktemp("demo")
+    pixels = np.random.default_rng(0).integers(256, size=(90, 120, 3), dtype=np.uint8)
+    cv2.imwrite(str(folder / "image.png"), pixels)
+    for name in (CLASSIFIER, DETECTOR):
+        cfg = Config.fromfile(config_path(name))
+        cfg.model.backbone.pop("init_cfg", None)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = MODELS.build(cfg.model)
+        if name == CLASSIFIER:  # always sure that it sees a three
+            torch.nn.init.zeros_(model.head.fc.weight)
+            model.head.fc.bias.data = 9 * torch.eye(10)[3]
+        meta = dict(dataset_meta=dict(classes=CLASSES))
+        torch.save(
+            dict(meta=meta, state_dict=model.state_dict()), folder / f"{name}.pth"
+        )
+    return folder
+
+
+@pytest.fixture
+def undone(monkeypatch):
+    """Undo what a script leaves in its process: safe loading, the default scope."""
+    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
+    for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        monkeypatch.setenv(name, "0")
+    before = torch.serialization.get_safe_globals()
+    monkeypatch.setattr(DefaultScope, "_instance_dict", OrderedDict())
+    yield
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(before)
+
+
+@pytest.fixture
+def demo(folder, undone, monkeypatch, capsys):
+    """Run the script in its folder; return its exit code and what it printed."""
+
+    def run(*arguments):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        printed = capsys.readouterr()
+        return code, printed.out.splitlines(), printed.err.splitlines()
+
+    return run
+
+
+def test_classification(demo, folder):
+    code, out, _ = demo(
+        "image.png", CLASSIFIER, "--weights", f"{CLASSIFIER}.pth", "--out-dir", "a/b"
+    )
+    assert code == 0
+    picture = cv2.imread(str(folder / "a" / "b" / "image.png"))
+    assert picture.shape == (256, 341, 3)  # enlarged, or the text would not fit
+    # softmax of one 9 and nine 0
+    score = np.exp(9) / (np.exp(9) + 9)
+    assert out[-6].endswith(f"three: {score:.3f}") and out[-1] == "a/b/image.png"
+
+
+def test_detection(demo, folder):
+    arguments = ("image.png", config_path(DETECTOR), "--weights", f"{DETECTOR}.pth")
+    code, out, _ = demo(*arguments, "--device", "cpu", "--score-thr", "0.01")
+    assert code == 0
+    found = [line for line in out if " at (" in line]
+    assert found and all(line.split(":")[0] in CLASSES for line in found)
+    assert out[-1] == "outputs/vis/image.png"
+    drawn = cv2.imread(str(folder / out[-1]))
+    image = cv2.imread(str(folder / "image.png"))
+    assert drawn.shape == image.shape and (drawn != image).any()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["no.png", CLASSIFIER], "image no.png: there is no such file"),
+        ([f"{DETECTOR}.pth", CLASSIFIER], "not an image that OpenCV reads"),
+        (["image.png", "no.py"], "there is no such model"),
+        (["image.png", "a/no.py"], "config a/no.py"),
+        (["image.png", "resnet20-spem_digits"], f"close to it: {CLASSIFIER}"),
+        (["image.png", CLASSIFIER, "--weights", "no.pth"], "checkpoint no.pth"),
+        (["image.png", CLASSIFIER, "--weights", "image.png"], "not a PyTorch"),
+        (["image.png", CLASSIFIER, "--device", "gpu"], "--device gpu"),
+        (["image.png", "resnet18-nlp_b64_digits"], f"--weights {CLASSIFIER}.pth: "),
+    ],
+)
+def test_errors_are_one_line(demo, arguments, message):
+    if "--weights" not in arguments:
+        arguments = [*arguments, "--weights", f"{CLASSIFIER}.pth"]
+    code, _, err = demo(*arguments)
+    assert code == 2
+    (line,) = (line for line in err if line.startswith("error: "))
+    assert message in line and err[-1] == line
