@@ -1,6 +1,5 @@
 """Every config opens, builds, learns from a step and predicts, on its own data."""
 
-import importlib.util
 from copy import deepcopy
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from config_runs import build_model, evaluate, shrink, train_a_step, write_data_sets
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
+from tool_modules import load_tool
 
 from attnpool_mm.backbones import arch_to_config
 from attnpool_mm.engine.preflight import check_data_paths, datasets_of
@@ -33,11 +33,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config_row():
-    path = ROOT / "tools/misc/config_table.py"
-    spec = importlib.util.spec_from_file_location("config_table", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.config_row
+    return load_tool("misc/config_table.py").config_row
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from inspect import isclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,6 +75,18 @@ def check_checkpoint_path(path: str | None) -> None:
     """
     if path and _is_missing(path):
         raise ConfigError(f"checkpoint {path}: there is no such file")
+
+
+def check_target(target: Path, source: Path) -> None:
+    """Check that a converted file can be written.
+
+    Raises:
+        ConfigError: There is no such folder, or `target` is a folder or the source.
+    """
+    if not target.parent.is_dir():
+        raise ConfigError(f"target {target}: there is no folder {target.parent}")
+    if target.is_dir() or target.resolve() == source.resolve():
+        raise ConfigError(f"target {target}: a file that is not the source is accepted")
 
 
 def check_resumable(path: str, trust: bool = False) -> None:

@@ -1,7 +1,6 @@
 """The authors' state dicts become ours, whole, or are refused by name."""
 
 import argparse
-import importlib.util
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tool_modules import load_tool
 
 from attnpool_mm.backbones import AttnPoolBackbone, arch_to_config
 from attnpool_mm.checkpoint import convert_authors_state_dict, load_checkpoint_file
@@ -280,9 +280,7 @@ def test_the_tool(tmp_path):
 
 
 def test_what_the_tool_refuses(tmp_path):
-    spec = importlib.util.spec_from_file_location("convert_authors", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool(TOOL)
     source, target = tmp_path / "theirs.pth", tmp_path / "ours.pth"
     torch.save(dict(epoch=3), source)
     for arguments, message in [

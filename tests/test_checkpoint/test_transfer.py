@@ -1,6 +1,5 @@
 """A backbone's weights go from one network into another, and compute the same there."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -14,6 +13,7 @@ import torchvision
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
+from tool_modules import load_tool
 from torch import nn
 
 from attnpool_mm.backbones import (
@@ -209,9 +209,7 @@ def test_where_a_state_dict_is():
 @pytest.fixture
 def transfer(monkeypatch):
     """The tool's main function, its options as arguments."""
-    spec = importlib.util.spec_from_file_location("transfer_backbone_tool", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool(TOOL)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])

@@ -1,6 +1,5 @@
 """`get_complexity.py` shows a config's cost; `config_table.py`, that of all."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from tool_modules import load_tool
 
 from attnpool_mm.analysis import measure_complexity
 from attnpool_mm.analysis.from_config import build_for_counting, image_size
@@ -20,22 +20,14 @@ DIGITS = ROOT / "configs" / "classification" / "digits" / "resnet18-nlp_b64_digi
 DETECTOR = ROOT / "configs" / "demo" / "faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # where dataclasses look
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def tool():
-    return load(TOOL)
+    return load_tool(TOOL)
 
 
 @pytest.fixture(scope="module")
 def table_tool():
-    return load(TABLE)
+    return load_tool(TABLE)
 
 
 @pytest.fixture

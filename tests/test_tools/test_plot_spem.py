@@ -1,6 +1,5 @@
 """From a real training, resumed once, to pictures of what SPEM learned."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tool_modules import load_tool
 
 # one process for all: they share what the first of them made
 pytestmark = pytest.mark.xdist_group("plot_spem")
@@ -67,11 +67,7 @@ def trained(config):
 
 @pytest.fixture(scope="module")
 def tool():
-    path = ROOT / "tools/visualization/plot_spem.py"
-    spec = importlib.util.spec_from_file_location("plot_spem", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("visualization/plot_spem.py")
 
 
 def test_pictures(trained, tmp_path):

@@ -14,8 +14,7 @@ from attnpool_mm.checkpoint import (
     load_checkpoint_file,
 )
 from attnpool_mm.checkpoint.state_dict import find_state_dict
-from attnpool_mm.engine import launch
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.engine import launch, preflight
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,10 +39,7 @@ def parse_args() -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Convert as the command line says."""
     target = Path(args.target)
-    if not target.parent.is_dir():
-        raise ConfigError(f"target {target}: there is no folder {target.parent}")
-    if target.is_dir() or target.resolve() == Path(args.source).resolve():
-        raise ConfigError(f"target {target}: a file that is not the source is accepted")
+    preflight.check_target(target, Path(args.source))
     checkpoint = load_checkpoint_file(args.source, trust=args.trust_checkpoint)
     theirs = find_state_dict(checkpoint, args.source)
     names = authors_names(theirs, args.arch)

@@ -24,7 +24,7 @@ from attnpool_mm.checkpoint.transfer import (
     group_names,
     transfer_backbone,
 )
-from attnpool_mm.engine import launch
+from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
 
 
@@ -88,10 +88,7 @@ def report(done: BackboneTransfer, quiet: bool) -> None:
 def run(args: argparse.Namespace) -> None:
     """Transfer as the command line says."""
     source, target = Path(args.source), Path(args.target)
-    if not target.parent.is_dir():
-        raise ConfigError(f"target {target}: there is no folder {target.parent}")
-    if target.is_dir() or target.resolve() == source.resolve():
-        raise ConfigError(f"target {target}: a file that is not the source is accepted")
+    preflight.check_target(target, source)
     cfg = launch.read_config(args.config)
     launch.merge_options(cfg, args.cfg_options)
     checkpoint = load_checkpoint_file(source, trust=args.trust_checkpoint)
