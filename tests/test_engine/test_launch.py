@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from importlib.util import find_spec
 from urllib.request import urlopen
 
 import pytest
@@ -245,8 +244,8 @@ class TestCompile:
         launch.check_compile(Config({"compile": True}))
 
 
-@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="it is installed")
-def test_tensorboard_is_missing():
+def test_tensorboard_is_missing(monkeypatch):
+    monkeypatch.setattr(launch, "find_spec", lambda package: None)
     backends = [{"type": "LocalVisBackend"}]
     launch.check_visualizer(Config({"visualizer": {"vis_backends": backends}}))
     backends.append({"type": "mmengine.TensorboardVisBackend"})

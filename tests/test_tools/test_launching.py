@@ -261,7 +261,6 @@ class TestSlurm:
 
 
 def test_tensorboard(folder):
-    pytest.importorskip("tensorboard")
     (folder / "board.py").write_text(
         "_base_ = './tiny.py'\nvisualizer = dict(vis_backends=["
         "dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])\n"
