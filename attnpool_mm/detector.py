@@ -2,8 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
 from inspect import isclass
 from itertools import pairwise
 from typing import Any
@@ -12,12 +11,13 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from .analysis.shapes import shapes_only
 from .checks import check_known_arguments, check_needed_arguments
 from .errors import ConfigError
 from .registry import MODELS
 
-# How far a stride may be off: SSD's last maps are rounded to a pixel or two.
-TOLERANCE = 1.5
+# How far a stride may be off: YOLACT's last one is 110 for a map of 128.
+TOLERANCE = 1.2
 
 
 @MODELS.register_module()
@@ -87,12 +87,12 @@ def check_detector(model: nn.Module) -> None:
 
     That the neck, or without one the head, takes the channels that the backbone
     gives; and that the strides of anchors, points and RoIs are those of the maps,
-    within a factor of 1.5: MMDetection would lay its anchors on a part of the image
-    alone, or past it, and say nothing. The maps are those of a run of the neck on
-    PyTorch's meta device, which takes neither memory nor time.
+    within a fifth: MMDetection would lay its anchors on a part of the image alone, or
+    past it, and say nothing. The maps are those of a run of copies of the backbone and
+    the neck without values, which takes next to no memory and time.
 
     Models that are no detectors pass, and so do backbones that do not say their
-    `out_channels` (strides: `out_strides`), necks that do not run on that device, and
+    `out_channels` (strides: `out_strides`), necks that do not run without values, and
     heads without channels or strides.
 
     Args:
@@ -113,18 +113,16 @@ def check_detector(model: nn.Module) -> None:
     if neck is not None:
         _check_ssd_and_yolo_necks(neck, backbone)
     side = _image_side(neck, heads, backbone)
-    problems: list[str] = []
-    # A convolution rounds an odd map up when it halves it, a pool down.
-    for rounding in (math.ceil, math.floor):
-        maps = _maps(neck, backbone, side, rounding)
-        if maps is None:
-            return
-        problems = [*_channel_problems(heads, maps)]
-        if hasattr(backbone, "out_strides"):
-            problems += _stride_problems(model, heads, maps, side)
-        if not problems:
-            return
-    raise ConfigError(f"{'; '.join(problems)}, since the backbone is {_name(backbone)}")
+    maps = _maps(neck, backbone, side)
+    if maps is None:
+        return
+    problems = [*_channel_problems(heads, maps)]
+    if hasattr(backbone, "out_strides"):
+        problems += _stride_problems(model, heads, maps, side)
+    if problems:
+        raise ConfigError(
+            f"{'; '.join(problems)}, since the backbone is {_name(backbone)}"
+        )
 
 
 def _name(backbone: nn.Module) -> str:
@@ -229,31 +227,27 @@ def _image_side(
 
 
 def _maps(
-    neck: nn.Module | None,
-    backbone: nn.Module,
-    side: int,
-    rounding: Callable[[float], int],
+    neck: nn.Module | None, backbone: nn.Module, side: int
 ) -> list[torch.Size] | None:
     """The shapes of the maps that the heads get; None where they cannot be told.
 
     Raises:
         ConfigError: The neck fails, and its channels are not those of the backbone.
     """
-    strides = getattr(backbone, "out_strides", (1,) * len(backbone.out_channels))
-    maps = []
-    for channels, stride in zip(backbone.out_channels, strides, strict=True):
-        size = max(1, rounding(side / stride))
-        maps.append(torch.empty(1, channels, size, size, device="meta"))
-    if neck is not None:
-        try:
-            with torch.no_grad():
-                outs = deepcopy(neck).to("meta").eval()(tuple(maps))
-        except Exception:  # anything: necks have inputs and operators of their own
-            first = neck[0] if isinstance(neck, nn.Sequential) else neck
-            given = getattr(first, "in_channels", None)
-            _check_in_channels(given, type(first).__name__, backbone)
-            return None
-        maps = [outs] if isinstance(outs, Tensor) else list(outs)
+    parts = nn.ModuleList([backbone] if neck is None else [backbone, neck])
+    channels = next(backbone.parameters()).shape[-3]  # of the image, in its first layer
+    with torch.no_grad(), shapes_only(parts) as copies:
+        maps: Any = torch.empty(1, channels, side, side)
+        for part, copy in zip(("backbone", "neck"), copies, strict=False):
+            try:
+                maps = copy(maps)
+            except Exception:  # anything: parts have inputs and operators of their own
+                if part == "neck":
+                    first = neck[0] if isinstance(neck, nn.Sequential) else neck
+                    given = getattr(first, "in_channels", None)
+                    _check_in_channels(given, type(first).__name__, backbone)
+                return None
+    maps = [maps] if isinstance(maps, Tensor) else list(maps)
     if not all(isinstance(m, Tensor) and m.dim() == 4 for m in maps):
         return None
     return [m.shape for m in maps]

@@ -28,7 +28,7 @@ class PluginRegistry(Registry):
         self.import_from_location()
         if "." in key or key in self.module_dict:
             return super().get(key)
-        return self.parent.get(f"{_framework()}.{key}")
+        return self.parent.get(f"{_framework()}.{key}") or self.parent.get(key)
 
 
 def _framework() -> str:

@@ -154,14 +154,21 @@ def test_what_does_not_fit_is_one_line(key, value, message):
     assert "\n" not in str(caught.value)
 
 
-def test_strides_may_be_off_by_half():
-    # SSD's last maps have a few pixels, so that 320 / 3 = 107 stands for 64 and 128
+def test_strides_may_be_off_by_a_fifth():
     cfg = retina()
-    cfg["bbox_head"]["anchor_generator"]["strides"] = [8, 16, 32, 64, 86]
+    cfg["bbox_head"]["anchor_generator"]["strides"] = [8, 16, 32, 64, 108]
     AttnPoolDetector("RetinaNet", **cfg)
-    cfg["bbox_head"]["anchor_generator"]["strides"][-1] = 85
-    with pytest.raises(ConfigError, match="85"):
-        AttnPoolDetector("RetinaNet", **cfg)
+    for strides in ([8, 16, 32, 64, 105], [10, 20, 40, 80, 160]):
+        cfg["bbox_head"]["anchor_generator"]["strides"] = strides
+        with pytest.raises(ConfigError, match="8, 16, 32, 64, 128.* is right"):
+            AttnPoolDetector("RetinaNet", **cfg)
+
+
+def test_a_pool_rounds_down_where_a_convolution_rounds_up():
+    path = "ssd/ssdlite_keyword-mobilenet-4222121_20e_coco.py"
+    right = r"\[64, 160, 320, 320, 320, 320\] is right"
+    with pytest.raises(ConfigError, match=right):
+        build(load(path, "mobilenet_v2-maxp-4222121"))
 
 
 def test_a_list_of_necks():

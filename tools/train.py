@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
     preflight.check_detector(runner)
+    preflight.check_pretrained(runner)
     preflight.check_patches(runner)
     preflight.check_spem(runner)
     runner.train()

@@ -113,6 +113,8 @@ def read_config(path: str) -> Config:
         cfg = Config.fromfile(path)
     except (OSError, SyntaxError, ValueError) as error:
         raise ConfigError(f"config {path}: {error}") from error
+    except KeyError as error:  # a variable of the environment that is empty
+        raise ConfigError(f"config {path}: {error.args[0]}") from error
     if cfg.get("default_scope") not in SCOPES:
         raise ConfigError(
             f"config {path}: default_scope={cfg.get('default_scope')!r}, "

@@ -13,14 +13,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 from torch.optim import Optimizer
 
 from .. import detector
 from ..checkpoint import load_checkpoint_file
 from ..errors import ConfigError
-from ..layers import SPEM
+from ..layers import SPEM, DynamicConv2d
 from ..pooling import SelfAttentivePool2d
 from .spem import SPEMOptimWrapperConstructor, group_of, penalized_layers
 
@@ -164,6 +164,62 @@ def _is_remote(cfg: Any) -> bool:
     return backend.get("backend", "local") not in ("local", "disk")
 
 
+def check_pretrained(runner: Runner) -> None:
+    """Check that the pretrained weights that a config names are of its network.
+
+    MMEngine initialises with what matches, and logs the rest: a ResNet-50 would start
+    from a few layers of a ResNet-18.
+
+    Raises:
+        ConfigError: An entry has another shape than in the network, or none matches.
+    """
+    model = _unwrapped(runner.model)
+    backbone = getattr(model, "backbone", None)
+    for name, part in (("model", model), ("model.backbone", backbone)):
+        init_cfg = getattr(part, "init_cfg", None)
+        if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
+            _check_weights(init_cfg, f"{name}.init_cfg", part)
+
+
+def _check_weights(init_cfg: dict, name: str, part: nn.Module) -> None:
+    path, prefix = init_cfg["checkpoint"], init_cfg.get("prefix") or ""
+    prefix = prefix.rstrip(".") + "." if prefix else ""
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu")
+    given = {
+        key.removeprefix("module.").removeprefix(prefix): tensor.shape
+        for key, tensor in checkpoint.get("state_dict", checkpoint).items()
+        if key.removeprefix("module.").startswith(prefix)
+    }
+    expected = {key: tensor.shape for key, tensor in part.state_dict().items()}
+    wrong = []
+    for key in expected.keys() & given.keys():
+        owner = part.get_submodule(key.rpartition(".")[0])
+        accepted = [expected[key]]
+        if isinstance(owner, DynamicConv2d):  # takes a plain convolution's too
+            accepted.append(expected[key][1:])
+        if given[key] not in accepted:
+            wrong.append(key)
+    advice = f"weights of this network are expected, or {name}=None"
+    if not expected.keys() & given.keys():
+        raise ConfigError(
+            f"{name}.checkpoint={path!r}: none of its {len(given)} entries is of this "
+            f"network; {advice}"
+        )
+    if wrong:
+        key = min(wrong)
+        raise ConfigError(
+            f"{name}.checkpoint={path!r}: {len(wrong)} entries have another shape than "
+            f"in this network, such as {key}, {tuple(given[key])} and here "
+            f"{tuple(expected[key])}; {advice}"
+        )
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
 def check_patches(runner: Runner) -> None:
     """Send the first training image through the backbone.
 
@@ -174,7 +230,7 @@ def check_patches(runner: Runner) -> None:
     Raises:
         ConfigError: If a patch is larger than the map that it gets.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = _unwrapped(runner.model)
     backbone = getattr(model, "backbone", None)
     if backbone is None or not any(
         isinstance(m, SelfAttentivePool2d) for m in backbone.modules()
@@ -202,10 +258,7 @@ def check_detector(runner: Runner) -> None:
     Raises:
         ConfigError: As in `attnpool_mm.detector.check_detector`.
     """
-    model = runner.model
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    detector.check_detector(model)
+    detector.check_detector(_unwrapped(runner.model))
 
 
 def check_spem(runner: Runner) -> None:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
+from attnpool_mm.backbones import AttnPoolResNet
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
 
@@ -42,6 +43,23 @@ def test_patches_that_fit(digits):
     after = runner.model.state_dict()
     assert all((after[k] == v).all() for k, v in before.items())
     assert runner.model.training
+
+
+def test_pretrained_weights_are_of_this_network(digits, tmp_path):
+    file = str(tmp_path / "resnet18.pth")
+    torch.save(AttnPoolResNet(18).state_dict(), file)
+    backbone = digits.model.backbone
+    backbone.init_cfg = dict(type="Pretrained", checkpoint=file)
+    preflight.check_pretrained(Runner.from_cfg(digits))
+    backbone.conv_cfg = dict(type="DynamicConv2d")
+    preflight.check_pretrained(Runner.from_cfg(digits))
+    backbone.update(depth=50, conv_cfg=None)
+    message = r"layer1.0.conv1.weight, \(64, 64, 3, 3\) and here \(64, 64, 1, 1\)"
+    with pytest.raises(ConfigError, match=f"model.backbone.init_cfg.*{message}"):
+        preflight.check_pretrained(Runner.from_cfg(digits))
+    backbone.init_cfg.prefix = "backbone."
+    with pytest.raises(ConfigError, match="none of its 0 entries is of this network"):
+        preflight.check_pretrained(Runner.from_cfg(digits))
 
 
 def test_resuming_needs_more_than_weights(tmp_path):

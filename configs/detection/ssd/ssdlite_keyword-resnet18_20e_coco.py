@@ -1,4 +1,5 @@
-# The last two stages of a ResNet. Another one of 18 layers:
+# The last two stages of a ResNet, from scratch, with the initial values and norms of
+# MMDetection's SSDLite (the authors' are not known). Another one of 18 layers:
 # --cfg-options model.backbone.arch=KEYWORD
 _base_ = "./ssdlite_keyword-mobilenet_20e_coco.py"
 
