@@ -19,9 +19,10 @@ RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
 def image_size(cfg: Config) -> tuple[int, int]:
     """Height and width of the images in pixels that a config tests with.
 
-    They are what the test pipeline resizes or crops to. Where it keeps the ratio of
-    height and width, they are the largest of a landscape photograph: `(1333, 800)`
-    gives 800x1333. What the model's preprocessor pads is not in it.
+    They are what the test pipeline resizes or crops to, and the preprocessor pads to
+    a multiple. Where the pipeline keeps the ratio of height and width, they are the
+    largest of a landscape photograph: `(1333, 800)` gives 800x1333, padded to a
+    multiple of 32 800x1344.
 
     Args:
         cfg: A whole config.
@@ -54,7 +55,43 @@ def image_size(cfg: Config) -> tuple[int, int]:
             "with Resize, ResizeEdge or CenterCrop is expected"
         )
     width, height = (size, size) if isinstance(size, int) else size
-    return height, width
+    inner = (cfg.get("model") or {}).get("data_preprocessor")
+    divisor = (inner or cfg.get("data_preprocessor") or {}).get("pad_size_divisor") or 1
+    return height + -height % divisor, width + -width % divisor
+
+
+def input_shape(cfg: Config, shape: list[int] | None = None) -> tuple[int, ...]:
+    """Channels, height and width of an image, of a command line or of the config.
+
+    Args:
+        cfg: A whole config.
+        shape: The values of `--shape`: channels, height and width; height and width; or
+            one number for both. Default: 3 channels, the size that the config tests
+            with.
+
+    Raises:
+        ConfigError: There are more values, or none and the config sets no size.
+    """
+    if shape is None:
+        try:
+            return (3, *image_size(cfg))
+        except ConfigError as error:
+            raise ConfigError(f"{error}; or say it with --shape") from error
+    if len(shape) > 3:
+        raise ConfigError(f"--shape {shape}: one to three integers are accepted")
+    return tuple(shape) if len(shape) == 3 else (3, shape[0], shape[-1])
+
+
+def counted_method(cfg: Config) -> str:
+    """The method of a config's model that is counted.
+
+    It is 'forward' of a classifier, and 'extract_feat' of a detector, backbone and
+    neck: its heads need NMS.
+
+    Args:
+        cfg: A whole config.
+    """
+    return "extract_feat" if cfg.default_scope == "mmdet" else "forward"
 
 
 def build_for_counting(cfg: Config) -> nn.Module:
@@ -71,7 +108,15 @@ def build_for_counting(cfg: Config) -> nn.Module:
     with DefaultScope.overwrite_default_scope(cfg.default_scope), _NoRandomFills():
         try:
             return MODELS.build(cfg.model)
-        except (KeyError, TypeError) as error:
+        except ConfigError:
+            raise
+        except (
+            AssertionError,
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ConfigError(f"model: {error}") from error
 
 

@@ -14,6 +14,7 @@ PREFIX = "backbone."
 # of a bare network, whose backbone has no prefix
 CLASSIFIER = re.compile(r"(fc|linear|classifier|head)\.")
 TORCHVISION_MOBILENET = re.compile(r"features\.\d+\.")
+BLOCK = re.compile(r"(layer\d+\.\d+|features\.\d+)\.")
 CONV_AND_NORM = ("conv", "bn")
 
 
@@ -38,7 +39,7 @@ class BackboneTransfer:
 
 
 def transfer_backbone(
-    state_dict: Mapping[str, Tensor], backbone: nn.Module
+    state_dict: Mapping[str, Tensor], backbone: nn.Module, partial: bool = False
 ) -> BackboneTransfer:
     """Take from a state dict, by name, what fits a backbone.
 
@@ -50,10 +51,12 @@ def transfer_backbone(
     Args:
         state_dict: The source.
         backbone: The backbone that the weights are for; it is left as it is.
+        partial: Whether one of them may have residual blocks that the other has not,
+            as networks of different depths do.
 
     Raises:
-        ConfigError: No name matches, or an entry has another shape; both sides are
-            named.
+        ConfigError: No name matches, an entry has another shape, or (without
+            `partial`) a block is on one side only; both sides are named.
 
     Example:
         >>> from attnpool_mm.backbones import AttnPoolBackbone
@@ -90,6 +93,8 @@ def transfer_backbone(
         raise ConfigError(
             f"the source is of another network: {', '.join(wrong[:5])}{more}"
         )
+    if not partial:
+        _check_blocks(source, expected)
     return BackboneTransfer(
         state_dict={f"{PREFIX}{name}": value for name, value in values.items()},
         matched=matched,
@@ -179,6 +184,29 @@ def _backbone_part(
     return part, [name for name in plain if name not in names]
 
 
+def _check_blocks(source: Iterable[str], target: Iterable[str]) -> None:
+    theirs, ours = _blocks(source), _blocks(target)
+    lacking = [
+        f"{side} lacks {_some(blocks, 'blocks')}"
+        for side, blocks in (
+            ("the source", [block for block in ours if block not in theirs]),
+            ("the target", [block for block in theirs if block not in ours]),
+        )
+        if blocks
+    ]
+    if lacking:
+        raise ConfigError(
+            f"the source has {len(theirs)} residual blocks, the target's backbone "
+            f"{len(ours)}: {'; '.join(lacking)}. With --partial, or partial=True, what "
+            "matches is taken"
+        )
+
+
+def _blocks(names: Iterable[str]) -> list[str]:
+    found = (BLOCK.match(name) for name in names)
+    return list(dict.fromkeys(m[1] for m in found if m))
+
+
 def _fitted(
     value: Tensor, name: str, shape: Sequence[int], backbone: nn.Module
 ) -> Tensor:
@@ -188,9 +216,9 @@ def _fitted(
     return value
 
 
-def _some(names: Iterable[str]) -> str:
+def _some(names: Iterable[str], what: str = "names") -> str:
     names = list(names)
-    more = f", … ({len(names)} names)" if len(names) > 4 else ""
+    more = f", … ({len(names)} {what})" if len(names) > 4 else ""
     return (", ".join(names[:4]) or "nothing") + more
 
 

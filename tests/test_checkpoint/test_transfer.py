@@ -26,6 +26,7 @@ from attnpool_mm.checkpoint.state_dict import find_state_dict
 from attnpool_mm.checkpoint.transfer import group_names, transfer_backbone
 from attnpool_mm.errors import ConfigError
 
+SPEM = dict(type="SPEM")
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "model_converters" / "transfer_backbone.py"
 CLASSIFIER = ROOT / "configs/classification/digits/resnet18-nlp_b64_digits.py"
@@ -183,6 +184,56 @@ def test_another_network_is_refused(source, target, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("deep, shallow, message", [
+    # per stage 3, 4, 6, 3 blocks, and 2, 2, 2, 2; 3, 4, 23, 3
+    (34, 18, "16 residual blocks.* 8: the target lacks layer1.2, layer2.2, layer2.3, "
+             r"layer3.2, … \(8 blocks\)"),
+    (101, 50, "33 residual blocks.* 16: the target lacks layer3.6"),
+])  # fmt: skip
+def test_another_depth_is_partial(deep, shallow, message):
+    deep, shallow = AttnPoolResNet(deep), AttnPoolResNet(shallow)
+    with pytest.raises(ConfigError, match=message):
+        transfer_backbone(deep.state_dict(), shallow)
+    with pytest.raises(ConfigError, match="the source lacks layer"):
+        transfer_backbone(shallow.state_dict(), deep)
+    done = transfer_backbone(deep.state_dict(), shallow, partial=True)
+    assert done.missing == [] and done.matched == list(shallow.state_dict())
+    done = transfer_backbone(shallow.state_dict(), deep, partial=True)
+    assert done.matched == list(shallow.state_dict()) and done.missing
+
+
+def test_a_lone_weight_is_partial():
+    lone, target = {"bn1.bias": torch.ones(64)}, AttnPoolResNet(18)
+    with pytest.raises(ConfigError, match="0 residual blocks, the target's backbone 8"):
+        transfer_backbone(lone, target)
+    assert transfer_backbone(lone, target, partial=True).matched == ["bn1.bias"]
+
+
+def test_a_mobilenet_of_torchvision_with_a_block_more():
+    theirs = torchvision.models.mobilenet_v2(weights=None).state_dict()
+    longer = {k.replace("features.18.", "features.19."): v for k, v in theirs.items()}
+    for name, value in theirs.items():
+        if name.startswith("features.17."):
+            longer[name.replace(".17.", ".18.")] = value
+    with pytest.raises(
+        ConfigError, match="18 residual .* the target lacks features.18"
+    ):
+        transfer_backbone(longer, AttnPoolMobileNetV2())
+
+
+@pytest.mark.parametrize("source, target", [
+    (lambda: AttnPoolBackbone("resnet18-nlp-1222"),
+     lambda: AttnPoolBackbone("dyresnet18-lip-1222")),
+    (lambda: AttnPoolResNet(18), lambda: AttnPoolResNet(18, attention_cfg=SPEM)),
+    (lambda: AttnPoolResNet(18, attention_cfg=SPEM), lambda: AttnPoolResNet(18)),
+])  # fmt: skip
+def test_pools_and_attention_are_not_blocks(source, target):
+    source, target = source().state_dict(), target()
+    done = transfer_backbone(source, target)
+    assert set(done.matched) == set(source) & set(target.state_dict())
+    assert done.missing or done.unexpected
+
+
 def test_state_dicts_that_are_none():
     target = AttnPoolResNet(18)
     with pytest.raises(ConfigError, match="a dict of names and tensors"):
@@ -286,11 +337,15 @@ def test_what_the_tool_refuses(transfer, tmp_path, capsys):
     torch.save(AttnPoolResNet(50).state_dict(), source)
     (tmp_path / "none.py").write_text("default_scope = 'mmpretrain'\n")
     (tmp_path / "empty.pth").write_bytes(b"")
+    nope = ("--cfg-options", "model.backbone.type=Nope")
+    foo = ("--cfg-options", "model.backbone.foo=1")
     for arguments, message in [
         ((source, target, "--config", CLASSIFIER), "source.pth for .*another network"),
         ((source, target, "--config", tmp_path / "none.py"), "has no model.backbone"),
         ((source, target, "--config", tmp_path / "no.py"), "config .*no.py"),
         ((source, tmp_path / "no/a.pth", "--config", CLASSIFIER), "there is no folder"),
+        ((source, target, "--config", CLASSIFIER, *nope), "model: .*Nope"),
+        ((source, target, "--config", CLASSIFIER, *foo), "model: .*foo"),
         ((source, source, "--config", CLASSIFIER), "a file that is not the source"),
         ((tmp_path / "no.pth", target, "--config", CLASSIFIER), "no such file"),
         ((tmp_path / "empty.pth", target, "--config", CLASSIFIER), "not a PyTorch"),
@@ -301,6 +356,18 @@ def test_what_the_tool_refuses(transfer, tmp_path, capsys):
         assert exit_.value.code == 2 and error.count("\n") == 1
         assert re.search(f"^error: .*{message}", error), error
         assert not target.exists()
+
+
+def test_a_target_that_cannot_be_written(transfer, tmp_path, capsys):
+    source, target = tmp_path / "source.pth", tmp_path / "target.pth"
+    target.symlink_to(tmp_path / "no_folder" / "target.pth")
+    lone = {"backbone.bn1.bias": torch.ones(64)}
+    torch.save(lone, source)
+    with pytest.raises(SystemExit) as exit_:
+        transfer(source, target, "--config", CLASSIFIER, "--partial")
+    printed = capsys.readouterr()
+    assert exit_.value.code == 2 and printed.out == ""
+    assert re.fullmatch(f"error: target {target}: it cannot be .*\n", printed.err)
 
 
 def test_a_file_with_code_is_refused_unless_it_is_trusted(transfer, tmp_path):

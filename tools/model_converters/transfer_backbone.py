@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+from attnpool_mm.analysis.from_config import build_for_counting
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.checkpoint.state_dict import find_state_dict
 from attnpool_mm.checkpoint.transfer import (
@@ -45,6 +45,11 @@ def parse_args() -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="values of that config to override, such as model.backbone.arch=KEYWORD",
     )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="take what matches from a network of another depth",
+    )
     parser.add_argument("--quiet", action="store_true", help="print the sums alone")
     parser.add_argument(
         "--trust-checkpoint",
@@ -58,13 +63,25 @@ def build_backbone(cfg: Config, path: str) -> nn.Module:
     """Build the backbone of a config's model, without weights.
 
     Raises:
-        ConfigError: The config has none.
+        ConfigError: The config has none, or its model cannot be built.
     """
     backbone = (cfg.get("model") or {}).get("backbone")
     if not isinstance(backbone, dict):
         raise ConfigError(f"config {path}: it has no model.backbone")
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build(backbone)
+    return build_for_counting(cfg).backbone
+
+
+def save(done: BackboneTransfer, meta: dict, target: Path) -> None:
+    """Write the file.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    try:
+        torch.save(dict(state_dict=done.state_dict, meta=meta), target)
+    except (OSError, RuntimeError) as error:  # PyTorch has either for a bad path
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"target {target}: it cannot be written: {reason}") from error
 
 
 def report(done: BackboneTransfer, quiet: bool) -> None:
@@ -93,13 +110,13 @@ def run(args: argparse.Namespace) -> None:
     launch.merge_options(cfg, args.cfg_options)
     checkpoint = load_checkpoint_file(source, trust=args.trust_checkpoint)
     state_dict = find_state_dict(checkpoint, args.source)
+    backbone = build_backbone(cfg, args.config)
     try:
-        done = transfer_backbone(state_dict, build_backbone(cfg, args.config))
+        done = transfer_backbone(state_dict, backbone, args.partial)
     except ConfigError as error:
         raise ConfigError(f"{source} for {args.config}: {error}") from error
+    save(done, dict(source=source.name, target=Path(args.config).name), target)
     report(done, args.quiet)
-    meta = dict(source=source.name, target=Path(args.config).name)
-    torch.save(dict(state_dict=done.state_dict, meta=meta), target)
     total = len(done.matched) + len(done.missing)
     print(f"{len(done.matched)} of the target's {total} keys: {target}")
 

@@ -12,7 +12,8 @@ data_preprocessor = dict(
 
 # the backbones take three channels; torchvision makes them of one, or of a photograph's
 three_channels = [
-    dict(type="NumpyToPIL"),
+    # grey images pass: OpenCV repeats their one channel
+    dict(type="NumpyToPIL", to_rgb=True),
     dict(type="torchvision/Grayscale", num_output_channels=3),
     dict(type="PILToNumpy"),
 ]
