@@ -7,22 +7,27 @@ config's default scope says.
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mmcv
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from attnpool_mm.analysis.from_config import build_for_counting
 from attnpool_mm.apis import config_path
-from attnpool_mm.checkpoint import use_safe_loading
+from attnpool_mm.checkpoint import find_state_dict, use_safe_loading
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.errors import ConfigError
 
+CHECKED = "checked://"  # the scheme of weights that are loaded already
 SMALLEST = 256  # pixels of the drawn picture's short edge, which the text needs
 
 
@@ -63,7 +68,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Check image, weights and device before anything is built.
+    """Check the arguments before anything is built.
 
     Raises:
         ConfigError: One of them cannot be used.
@@ -73,6 +78,14 @@ def check(args: argparse.Namespace) -> None:
     if mmcv.imread(args.image) is None:
         raise ConfigError(f"image {args.image}: not an image that OpenCV reads")
     preflight.check_checkpoint_path(args.weights)
+    if not 0 <= args.score_thr <= 1:
+        raise ConfigError(f"--score-thr {args.score_thr}: 0 to 1 is accepted")
+    folders = (args.out_dir, *args.out_dir.parents)
+    existing = next(folder for folder in folders if folder.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise ConfigError(
+            f"--out-dir {args.out_dir}: {existing} is not a folder that can be written"
+        )
     if args.device is not None:
         try:
             torch.empty(0, device=args.device)
@@ -81,60 +94,128 @@ def check(args: argparse.Namespace) -> None:
             raise ConfigError(f"--device {args.device}: {reason}") from error
 
 
-def check_weights(cfg: Config, weights: str) -> None:
-    """Check that a checkpoint is one of the config's model; loading it only warns.
+def load_weights(cfg: Config, weights: str) -> tuple[str, Sequence[str] | None]:
+    """Load a checkpoint and check that it is one of the config's model.
+
+    Loading it into the model only warns, or takes no notice of a file that is not
+    laid out as MMEngine's.
+
+    Returns:
+        The name by which MMEngine loads it from now on, and the names of its classes.
 
     Raises:
-        ConfigError: It lacks tensors of the model, or has them in other shapes.
+        ConfigError: It lacks tensors of the model, or has them in other shapes; or
+            there are fewer names than classes.
     """
     checkpoint = CheckpointLoader.load_checkpoint(
         weights, map_location="cpu", logger="silent"
     )
-    state = checkpoint.get("state_dict", checkpoint)
+    state = find_state_dict(checkpoint, weights)
     theirs = {key.removeprefix("module."): value.shape for key, value in state.items()}
-    ours = build_for_counting(cfg).state_dict()
+    model = build_for_counting(cfg)
+    ours = model.state_dict()
     missing = [name for name in ours if theirs.get(name) != ours[name].shape]
     if missing:
         raise ConfigError(
             f"--weights {weights}: {len(missing)} of the model's {len(ours)} tensors "
             f"are not in it, or have another shape, such as {missing[0]}"
         )
+    meta = checkpoint.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    names = class_names(cfg, meta)
+    heads = [head for name, head in model.named_modules() if "head" in name]
+    count = max((getattr(head, "num_classes", 0) or 0 for head in heads), default=0)
+    if names is not None and len(names) < count:
+        raise ConfigError(
+            f"--weights {weights}: {len(names)} names of classes ({names[0]}, …), of "
+            f"the checkpoint or else of the config's data set, for the model's {count}"
+        )
+    dataset_meta = {**(meta.get("dataset_meta") or {}), "classes": names}
+
+    def load_from_checked(filename: str, map_location: Any = None) -> dict:
+        return dict(state_dict=state, meta=dict(dataset_meta=dataset_meta))
+
+    CheckpointLoader.register_scheme(CHECKED, load_from_checked, force=True)
+    return CHECKED + weights, names
 
 
-def classify(cfg: Config, args: argparse.Namespace) -> None:
+def dataset_of(cfg: Config) -> tuple[Config, type]:
+    """The config and the class of the data set that a config tests with.
+
+    Raises:
+        ConfigError: It has none, or an unknown one.
+    """
+    loader = cfg.get("test_dataloader") or {}
+    for key, dataset in preflight.datasets_of(loader.get("dataset"), "dataset"):
+        kind = dataset.type
+        if isinstance(kind, str):
+            with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
+                kind = registry.get(kind)
+        if kind is None:
+            raise ConfigError(f"test_dataloader.{key}.type={dataset.type!r} is unknown")
+        return dataset, kind
+    raise ConfigError("the config has no test_dataloader.dataset")
+
+
+def class_names(cfg: Config, meta: dict) -> Sequence[str] | None:
+    """Names of classes: of the checkpoint's meta data, or else of the data set."""
+    dataset, kind = dataset_of(cfg)
+    of_weights = meta.get("dataset_meta") or {}
+    names = {key.lower(): value for key, value in {**meta, **of_weights}.items()}
+    if names.get("classes"):
+        return names["classes"]
+    of_config = dataset.get("metainfo") or {}
+    names = {**(getattr(kind, "METAINFO", None) or {}), **of_config}.get("classes")
+    return names if isinstance(names, list | tuple) else None  # not a file of names
+
+
+def expect_photograph(cfg: Config) -> None:
+    """Have R and B swapped for a classifier of CIFAR, whose images are R, G, B."""
+    from mmpretrain.datasets import CIFAR10  # the base of CIFAR100 too
+
+    if issubclass(dataset_of(cfg)[1], CIFAR10):
+        key = "data_preprocessor"  # the model's own, or else the config's
+        cfg.model[key] = {**(cfg.model.get(key) or cfg.get(key) or {}), "to_rgb": True}
+
+
+def classify(
+    cfg: Config, weights: str, names: Sequence[str] | None, args: argparse.Namespace
+) -> None:
     """Print the likeliest classes and save the picture."""
     from mmpretrain import ImageClassificationInferencer
 
+    expect_photograph(cfg)
     inferencer = ImageClassificationInferencer(
-        cfg, pretrained=args.weights, device=args.device
+        cfg, pretrained=weights, device=args.device, classes=names
     )
     short_edge = min(mmcv.imread(args.image).shape[:2])
     resize = SMALLEST if short_edge < SMALLEST else None
     (result,) = inferencer(args.image, show_dir=str(args.out_dir), resize=resize)
     scores = torch.from_numpy(result["pred_scores"])
     for score, label in zip(*scores.topk(min(5, len(scores))), strict=True):
-        name = inferencer.classes[label] if inferencer.classes else int(label)
-        print(f"{name}: {score:.3f}")
+        print(f"{names[label] if names else int(label)}: {score:.3f}")
     print((args.out_dir / Path(args.image).stem).with_suffix(".png"))
 
 
-def detect(cfg: Config, args: argparse.Namespace) -> None:
+def detect(
+    cfg: Config, weights: str, names: Sequence[str] | None, args: argparse.Namespace
+) -> None:
     """Print the boxes above the threshold and save the picture."""
     from mmdet.apis import DetInferencer
 
     inferencer = DetInferencer(
-        cfg, weights=args.weights, device=args.device, show_progress=False
+        cfg, weights=weights, device=args.device, show_progress=False
     )
     found = inferencer(
         args.image, out_dir=str(args.out_dir), pred_score_thr=args.score_thr
     )
     (result,) = found["predictions"]
-    classes = inferencer.model.dataset_meta["classes"]
     boxes = zip(result["labels"], result["scores"], result["bboxes"], strict=True)
     for label, score, box in boxes:
         if score >= args.score_thr:
             corners = ", ".join(f"{value:.0f}" for value in box)
-            print(f"{classes[label]}: {score:.3f} at ({corners})")
+            name = names[label] if names else label
+            print(f"{name}: {score:.3f} at ({corners})")
     print(args.out_dir / "vis" / Path(args.image).name)
 
 
@@ -147,12 +228,13 @@ def run(args: argparse.Namespace) -> None:
     cfg = launch.read_config(config)
     launch.merge_options(cfg, args.cfg_options)
     use_safe_loading(args.trust_checkpoint)
-    check_weights(cfg, args.weights)
-    args.out_dir.mkdir(parents=True, exist_ok=True)
-    if cfg.default_scope == "mmpretrain":
-        classify(cfg, args)
-    else:
-        detect(cfg, args)
+    weights, names = load_weights(cfg, args.weights)
+    try:
+        args.out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out-dir {args.out_dir}: {error}") from error
+    predict = classify if cfg.default_scope == "mmpretrain" else detect
+    predict(cfg, weights, names, args)
 
 
 def main() -> None:

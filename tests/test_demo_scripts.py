@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain import ImageClassificationInferencer
 
 from attnpool_mm.apis import config_path
+from attnpool_mm.backbones import AttnPoolResNetCIFAR
 
 SCRIPT = Path(__file__).parents[1] / "demo" / "image_demo.py"
 CLASSIFIER = "resnet20-spem_b64_digits"
+CIFAR = "resnet20-spem_b128_cifar10"
 DETECTOR = "faster-rcnn_resnet18-nlp_fpn_digits-coco"
 CLASSES = [
     "zero",
@@ -47,9 +50,17 @@ def folder(tmp_path_factory):
             torch.nn.init.zeros_(model.head.fc.weight)
             model.head.fc.bias.data = 9 * torch.eye(10)[3]
         meta = dict(dataset_meta=dict(classes=CLASSES))
-        torch.save(
-            dict(meta=meta, state_dict=model.state_dict()), folder / f"{name}.pth"
-        )
+        state_dict = model.state_dict()
+        torch.save(dict(meta=meta, state_dict=state_dict), folder / f"{name}.pth")
+        torch.save({"model": state_dict}, folder / f"{name}_model.pth")
+        if name == CLASSIFIER:
+            meta = dict(dataset_meta=dict(classes=CLASSES[:9]))
+            torch.save(dict(meta=meta, state_dict=state_dict), folder / "nine.pth")
+    cfg = Config.fromfile(config_path(CIFAR))
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        torch.save(MODELS.build(cfg.model).state_dict(), folder / "cifar.pth")
+    red = np.full((32, 32, 3), (0, 0, 255), dtype=np.uint8)  # OpenCV's order
+    cv2.imwrite(str(folder / "red.png"), red)
     return folder
 
 
@@ -108,6 +119,56 @@ def test_detection(demo, folder):
     assert drawn.shape == image.shape and (drawn != image).any()
 
 
+def test_weights_without_meta_data(demo):
+    """A plain state dict under `model`: the names are the data set's."""
+    code, out, _ = demo("image.png", CLASSIFIER, "--weights", f"{CLASSIFIER}_model.pth")
+    score = np.exp(9) / (np.exp(9) + 9)
+    assert code == 0 and out[-6].endswith(f"3: {score:.3f}")
+    arguments = ("--device", "cpu", "--score-thr", "0.01")
+    code, out, _ = demo(
+        "image.png", DETECTOR, "--weights", f"{DETECTOR}_model.pth", *arguments
+    )
+    names = [line.split(":")[0] for line in out if " at (" in line]
+    assert code == 0 and names and set(names) <= {str(i) for i in range(10)}
+
+
+def test_red_is_red_to_a_classifier_of_cifar(demo, folder, monkeypatch):
+    seen = []
+    forward = AttnPoolResNetCIFAR.forward
+
+    def look(self, x):
+        seen.append(x[0, :, 0, 0])
+        return forward(self, x)
+
+    monkeypatch.setattr(AttnPoolResNetCIFAR, "forward", look)
+    assert demo("red.png", CIFAR, "--weights", "cifar.pth")[0] == 0
+    # as docs/inference.md has it
+    weights = str(folder / "cifar.pth")
+    inferencer = ImageClassificationInferencer(config_path(CIFAR), pretrained=weights)
+    inferencer.model.data_preprocessor.to_rgb = True
+    inferencer(str(folder / "red.png"))
+    cfg = Config.fromfile(config_path(CIFAR)).data_preprocessor
+    red = (torch.tensor([255.0, 0, 0]) - torch.tensor(cfg.mean)) / torch.tensor(cfg.std)
+    assert len(seen) == 2
+    for pixel in seen:
+        torch.testing.assert_close(pixel.cpu(), red)
+
+
+def test_mnist_takes_photographs_and_its_own_images():
+    cfg = Config.fromfile(config_path("resnet18-lip-1222_mnist"))
+    with TRANSFORMS.switch_scope_and_registry("mmpretrain") as registry:
+        steps = [registry.build(s) for s in cfg.test_dataloader.dataset.pipeline[:3]]
+    for image, expected in (
+        (np.full((4, 4, 3), (0, 0, 255), dtype=np.uint8), 76),  # 0.299 * 255
+        (digit := np.arange(28 * 28, dtype=np.uint8).reshape(28, 28), digit[..., None]),
+    ):
+        sample = dict(img=image)
+        for step in steps:
+            sample = step(sample)
+        assert sample["img"].shape == (*image.shape[:2], 3)
+        assert (sample["img"] == expected).all()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -119,13 +180,24 @@ def test_detection(demo, folder):
         (["image.png", CLASSIFIER, "--weights", "no.pth"], "checkpoint no.pth"),
         (["image.png", CLASSIFIER, "--weights", "image.png"], "not a PyTorch"),
         (["image.png", CLASSIFIER, "--device", "gpu"], "--device gpu"),
+        (["image.png", CLASSIFIER, "--score-thr", "5"], "--score-thr 5.0: 0 to 1 is"),
+        (["image.png", CLASSIFIER, "--score-thr", "nan"], "--score-thr nan"),
+        (
+            ["image.png", CLASSIFIER, "--out-dir", "image.png/a"],
+            "image.png is not a fo",
+        ),
+        (
+            ["image.png", CLASSIFIER, "--out-dir", "new", "--weights", "nine.pth"],
+            "9 names of classes (zero, …), of the",
+        ),
         (["image.png", "resnet18-nlp_b64_digits"], f"--weights {CLASSIFIER}.pth: "),
     ],
 )
-def test_errors_are_one_line(demo, arguments, message):
+def test_errors_are_one_line(demo, folder, arguments, message):
     if "--weights" not in arguments:
         arguments = [*arguments, "--weights", f"{CLASSIFIER}.pth"]
     code, _, err = demo(*arguments)
     assert code == 2
     (line,) = (line for line in err if line.startswith("error: "))
     assert message in line and err[-1] == line
+    assert not (folder / "new").exists()
