@@ -26,6 +26,7 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.structures import DataSample
+from torch.overrides import TorchFunctionMode
 
 from attnpool_mm.datasets.digits_coco import write_digits_coco
 from attnpool_mm.engine.launch import set_dataloader_defaults
@@ -108,13 +109,34 @@ def _shrink_step(step):
             step[key] = large.get(tuple(size), tuple(size))
 
 
+class RepeatedRandomFills(TorchFunctionMode):
+    """Fills large tensors with the same few random values over and over.
+
+    Random values for all of a ResNet-50's weights take longer than a training step.
+    """
+
+    few = 2**16
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        fills = func in (torch.Tensor.normal_, torch.Tensor.uniform_)
+        if not fills or args[0].numel() <= self.few:
+            return func(*args, **kwargs)
+        flat = args[0].view(-1)
+        first = func(flat[: self.few], *args[1:], **kwargs)
+        for chunk in flat[self.few :].split(self.few):
+            chunk.copy_(first[: len(chunk)])
+        return args[0]
+
+
 def build_model(cfg):
     """Build the model of a config, without its pretrained weights."""
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.pop("init_cfg", None)  # pretrained weights are not here
     if "data_preprocessor" in cfg:
         cfg.model.data_preprocessor = cfg.data_preprocessor
-    return MODELS.build(cfg.model)
+    with RepeatedRandomFills():
+        return MODELS.build(cfg.model)
 
 
 def backward(model, batch, some_unused=False):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from math import ceil
 from pathlib import Path
 
 import cv2
@@ -166,6 +167,8 @@ def test_image_sizes(pipeline, dataset, size):
     wrapped = dict(type="RepeatDataset", dataset=inner, times=2)
     cfg = Config(dict(test_dataloader=dict(dataset=wrapped)))
     assert image_size(cfg) == size
+    cfg.model = dict(data_preprocessor=dict(pad_size_divisor=32))
+    assert image_size(cfg) == tuple(32 * ceil(side / 32) for side in size)
 
 
 def test_every_config_has_its_row(table_tool):

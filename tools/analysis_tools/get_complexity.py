@@ -18,11 +18,14 @@ matplotlib.use("Agg")  # no window
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
-from mmengine.config import Config
 from torch import nn
 
 from attnpool_mm.analysis import Complexity, measure_complexity
-from attnpool_mm.analysis.from_config import build_for_counting, image_size
+from attnpool_mm.analysis.from_config import (
+    build_for_counting,
+    counted_method,
+    input_shape,
+)
 from attnpool_mm.engine import launch
 from attnpool_mm.errors import ConfigError
 
@@ -91,18 +94,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help="config values to override, such as model.backbone.arch=resnet18-lip-1222",
     )
     return parser.parse_args(arguments)
-
-
-def input_shape(cfg: Config, shape: list[int] | None) -> tuple[int, ...]:
-    """Channels, height and width, of the command line or of the config."""
-    if shape is None:
-        try:
-            return (3, *image_size(cfg))
-        except ConfigError as error:
-            raise ConfigError(f"{error}; or say it with --shape") from error
-    if len(shape) > 3:
-        raise ConfigError(f"--shape {shape}: one to three integers are accepted")
-    return tuple(shape) if len(shape) == 3 else (3, shape[0], shape[-1])
 
 
 class Layers:
@@ -255,13 +246,14 @@ def run(args: argparse.Namespace) -> None:
     launch.merge_options(cfg, args.cfg_options)
     shape = input_shape(cfg, args.shape)
     model = build_for_counting(cfg)
-    detector = cfg.default_scope == "mmdet"
-    method = "extract_feat" if detector else "forward"
+    method = counted_method(cfg)
     complexity = measure_complexity(model, shape, args.bytes, method)
     rows = make_rows(model, complexity, args.depth)
     size = "x".join(map(str, shape))
-    part = "backbone and neck; the heads, which need NMS, did not run"
-    print(f"{args.config}, image of {size}: {part if detector else 'whole model'}\n")
+    part = "whole model"
+    if method == "extract_feat":
+        part = "backbone and neck; the heads, which need NMS, did not run"
+    print(f"{args.config}, image of {size}: {part}\n")
     print(table(rows), summary(complexity, args.bytes), sep="\n\n")
     try:
         if args.json:

@@ -32,8 +32,8 @@ HEAD = f"""# The configs and what they cost
 `{COMMAND}` writes this page, with `--check` it compares it.
 
 - **image**: height × width in pixels that the config's test pipeline resizes or crops
-  to. Where it keeps the ratio of the sides, the largest landscape photograph: 800×1333
-  for `scale=(1333, 800)`. What the preprocessor pads is not in it.
+  to, and the preprocessor pads to. Where the ratio of the sides is kept, the largest
+  landscape photograph: 800×1333 for `scale=(1333, 800)`, padded to 800×1344.
 - **parameters**: of the whole model, in millions.
 - **FLOPs**: of the backbone on one such image, in billions (10⁹): convolutions and
   matrix products, those of attention included; a multiplication and an addition are 2.
