@@ -86,6 +86,11 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--out-dir {args.out_dir}: {existing} is not a folder that can be written"
         )
+    if args.out_dir.resolve() == Path(args.image).resolve().parent:
+        raise ConfigError(
+            f"--out-dir {args.out_dir}: another folder than the image's own is "
+            "accepted, since the picture has its name"
+        )
     if args.device is not None:
         try:
             torch.empty(0, device=args.device)
