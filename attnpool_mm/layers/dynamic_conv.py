@@ -14,6 +14,10 @@ from ..checks import check_int
 from ..errors import ConfigError
 from ..registry import MODELS
 
+# What pays on a CPU, measured with kernels of 3×3.
+MAX_VALUES_OF_ALL_KERNELS = 256  # kernels × pixels
+MIN_PIXELS_OF_LOOP = 400
+
 
 class KernelAttention(nn.Module):
     """The weights that mix the kernels, softmax(fc2(ReLU(fc1(GAP(x)))) / T).
@@ -47,7 +51,7 @@ class DynamicConv2d(_ConvNd):
 
     It has the arguments of `nn.Conv2d` and is a convolution type for MMCV:
     `conv_cfg=dict(type='attnpool_mm.DynamicConv2d')`. The mixed kernels of a batch
-    run as one grouped convolution.
+    run as one grouped convolution; on a CPU as whatever is fastest for their size.
 
     The temperature T is the buffer `temperature`, so that a checkpoint carries it
     from training to testing; a state dict without it leaves it as it is. A high one
@@ -152,20 +156,74 @@ class DynamicConv2d(_ConvNd):
         """Convolve (B, C, H, W); the output has the memory format of the input."""
         if x.dim() == 3:
             return self(x[None])[0]
-        batch, channels = x.shape[:2]
         mix = self.attention(x, self.temperature).to(self.weight.dtype)
+        y = self._fastest(x)(x, mix)
+        return y.contiguous(memory_format=_memory_format(x))
+
+    def _fastest(self, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The way for `x`; all give the same. docs/speed.md has the measurements."""
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return self._grouped  # whatever the batch
+        if not x.is_cpu or len(x) < 2:
+            return self._grouped
+        last = _memory_format(x) == torch.channels_last
+        pixels = x.shape[2] * x.shape[3] // (self.stride[0] * self.stride[1])
+        if self.groups == 1:
+            if self.kernel_size == (1, 1):
+                padded = any(self._reversed_padding_repeated_twice)
+                return self._grouped if padded else self._matrix_product
+            if not last and self.num_kernels * pixels <= MAX_VALUES_OF_ALL_KERNELS:
+                return self._all_kernels
+        if last and pixels >= MIN_PIXELS_OF_LOOP:
+            return self._image_by_image
+        return self._grouped
+
+    def _grouped(self, x: Tensor, mix: Tensor) -> Tensor:
+        """The images beside one another as the channels of one."""
+        batch, channels = x.shape[:2]
         if batch == 0:  # no image: one kernel, of zeros, that every gradient reaches
             mix = mix.sum(0, keepdim=True)
         kernels = len(mix)
-        weight = (mix @ self.weight.flatten(1)).view(-1, *self.weight.shape[2:])
-        bias = None if self.bias is None else (mix @ self.bias).flatten()
-        side_by_side = (batch // kernels, kernels * channels, *x.shape[2:])
-        y = self._convolve(x.reshape(side_by_side), weight, bias, kernels * self.groups)
-        y = y.reshape(batch, self.out_channels, *y.shape[2:])
-        last = torch.channels_last
-        if x.is_contiguous(memory_format=last) and not x.is_contiguous():
-            y = y.contiguous(memory_format=last)
-        return y
+        weight, bias = self._mixed(mix)
+        bias = None if bias is None else bias.flatten()
+        x = x.reshape(batch // kernels, kernels * channels, *x.shape[2:])
+        y = self._convolve(x, weight.flatten(0, 1), bias, kernels * self.groups)
+        return y.reshape(batch, self.out_channels, *y.shape[2:])
+
+    def _image_by_image(self, x: Tensor, mix: Tensor) -> Tensor:
+        """Without copies of `x` from one memory format into the other."""
+        weight, bias = self._mixed(mix)
+        biases = [None] * len(x) if bias is None else bias.unbind()
+        images = zip(x.split(1), weight.unbind(), biases, strict=True)
+        return torch.cat([self._convolve(*image, self.groups) for image in images])
+
+    def _matrix_product(self, x: Tensor, mix: Tensor) -> Tensor:
+        """For kernels of one pixel, which are matrices."""
+        weight, bias = self._mixed(mix)
+        strided = x[:, :, :: self.stride[0], :: self.stride[1]]
+        weight, columns = weight.flatten(2), strided.flatten(2)
+        if _memory_format(x) == torch.channels_last:
+            y = (columns.mT @ weight.mT).mT
+        else:
+            y = weight @ columns
+        y = y if bias is None else y + bias[:, :, None]
+        return y.unflatten(2, strided.shape[2:])
+
+    def _all_kernels(self, x: Tensor, mix: Tensor) -> Tensor:
+        """Convolve with each of the K kernels, then mix what they give.
+
+        K times the products, but no kernel for each image: where there are few
+        pixels, these take longer to write and to read than the products take.
+        """
+        bias = None if self.bias is None else self.bias.flatten()
+        y = self._convolve(x, self.weight.flatten(0, 1), bias, 1)
+        y = y.unflatten(1, (self.num_kernels, self.out_channels))
+        return (mix[:, None] @ y.flatten(2)).view(len(x), *y.shape[2:])
+
+    def _mixed(self, mix: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The kernel and the bias of each image."""
+        weight = (mix @ self.weight.flatten(1)).view(-1, *self.weight.shape[1:])
+        return weight, None if self.bias is None else mix @ self.bias
 
     def _convolve(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int
@@ -204,3 +262,10 @@ class DynamicConv2d(_ConvNd):
             f"{super().extra_repr()}, num_kernels={self.num_kernels}, "
             f"temperature={self.temperature}"
         )
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    last = torch.channels_last
+    if x.is_contiguous(memory_format=last) and not x.is_contiguous():
+        return last
+    return torch.contiguous_format

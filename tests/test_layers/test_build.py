@@ -145,11 +145,16 @@ def test_order_of_imports(first):
         "    with DefaultScope.overwrite_default_scope(scope):\n"
         "        net = MODELS.build(dict(type='ResNet', depth=18, conv_cfg=cfg))\n"
         "    print(type(net).__module__, type(net.conv1).__name__)\n"
+        "plugin = dict(cfg=dict(type='attnpool_mm.SPEM'), position='after_conv3')\n"
+        "net = MODELS.build(dict(\n"
+        "    type='mmdet.ResNet', depth=50, base_channels=4, plugins=[plugin]))\n"
+        "print(type(net.layer4[2].spem).__module__)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.splitlines() == [
         "mmpretrain.models.backbones.resnet DynamicConv2d",
         "mmdet.models.backbones.resnet DynamicConv2d",
+        "attnpool_mm.layers.spem",
     ], run.stderr
 
 

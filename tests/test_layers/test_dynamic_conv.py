@@ -108,6 +108,62 @@ def test_equals_the_loop_over_images(kwargs, batch):
     assert_same(conv, x, conv(x), mixed_by_loops(conv, x))
 
 
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(1, 2), (8, 8), (9, 8), (21, 20)], ids=str)
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("kwargs", [
+    dict(),
+    dict(bias=False, stride=2),
+    dict(padding=1, stride=(1, 2)),
+    dict(padding="same", num_kernels=1),
+    dict(groups=2, padding=1),
+    dict(groups=6, padding=1, bias=False),
+], ids=str)  # fmt: skip
+def test_every_size_equals_the_loop(kwargs, kernel, size, memory):
+    """Each way to compute it on a CPU, on both sides of its bounds."""
+    kwargs = dict(padding=kernel // 2) | kwargs
+    conv = make(6, 12, kernel, **kwargs)
+    x = images(3, 6, *size).detach().to(memory_format=memory).requires_grad_()
+    y = conv(x)
+    assert_same(conv, x, y, mixed_by_loops(conv, x))
+    assert y.is_contiguous(memory_format=memory)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kernel, size", [(1, 9), (3, 7), (3, 12), (3, 20)])
+def test_autocast_of_every_size(kernel, size, memory):
+    conv = DynamicConv2d(8, 16, kernel, padding=kernel // 2, temperature=1)
+    x = torch.randn(3, 8, size, size).to(memory_format=memory).requires_grad_()
+    expected = conv(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(x)
+    assert y.dtype == torch.bfloat16 and y.is_contiguous(memory_format=memory)
+    error = (y.float() - expected).abs().max() / expected.abs().max()
+    assert error < 0.03
+    y.float().square().mean().backward()
+    assert x.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in conv.parameters())
+
+
+@pytest.mark.parametrize("kernel, size, groups", [
+    (1, 14, 1), (3, 4, 1), (3, 14, 1), (3, 28, 1), (3, 14, 32),
+])  # fmt: skip
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_what_is_kept_for_the_backward_pass(kernel, size, groups, memory):
+    """At most the kernels of all images, or where these are many, the maps of all."""
+    conv = DynamicConv2d(32, 32, kernel, padding=kernel // 2, groups=groups)
+    batch, kernels = 8, conv.weight.numel() // conv.num_kernels
+    pixels = 32 * size**2
+    kept = []
+    x = torch.randn(batch, 32, size, size).to(memory_format=memory).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.untyped_storage().nbytes() // 4) or t, lambda t: t
+    ):
+        conv(x)
+    bound = max(batch * kernels, batch * pixels, conv.weight.numel())
+    assert max(kept) <= bound
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_arguments_equal_the_loop(data):

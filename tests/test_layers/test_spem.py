@@ -2,8 +2,6 @@
 
 import copy
 import io
-import subprocess
-import sys
 import warnings
 
 import oracles
@@ -423,27 +421,3 @@ class TestPluginOfResNet:
         """What the docstring says."""
         with pytest.raises(AssertionError, match="Not implemented yet"):
             ResNet(18, plugins=[copy.deepcopy(PLUGIN)], **RESNET)
-
-
-BUILD = """
-import {first}
-from mmengine.registry import DefaultScope, MODELS
-import mmdet.models
-plugin = dict(cfg=dict(type='attnpool_mm.SPEM'), position='after_conv3')
-for scope in ('mmdet', None):
-    with DefaultScope.overwrite_default_scope(scope):
-        net = MODELS.build(dict(
-            type='mmdet.ResNet', depth=50, base_channels=4, plugins=[plugin]))
-    assert type(net.layer4[2].spem).__module__ == 'attnpool_mm.layers.spem'
-"""
-
-
-@pytest.mark.parametrize("first", ["mmdet.models", "attnpool_mm.layers"])
-def test_either_order_of_import(first):
-    done = subprocess.run(
-        [sys.executable, "-c", BUILD.format(first=first)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
