@@ -93,6 +93,7 @@ class SelfAttentivePool2d(WeightedPool2d):
     ):
         super().__init__(in_channels, stride, normalize)
         self.patch_size = check_int("patch_size", patch_size)
+        self.by_pixel = patch_size == 1
         check_int("num_heads", num_heads)
         if (
             not isinstance(embed_ratio, Real)

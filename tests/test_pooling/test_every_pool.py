@@ -239,3 +239,68 @@ def test_weights_may_be_larger_than_float16_holds(cfg, dtype):
     with torch.autocast("cpu", dtype=dtype):
         y = pool(x)
     torch.testing.assert_close(y, math.exp(12) * F.avg_pool2d(x, 2))
+
+
+@pytest.mark.parametrize("cfg", [ATTENTIVE, LOCAL], ids=lambda c: c["type"])
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_gradients_by_image(cfg):
+    pool, x = make(cfg).eval(), torch.randn(3, 4, 6, 6)
+    by_image = torch.func.vmap(torch.func.grad(lambda x: pool(x[None]).sum()))(x)
+    pool(x.requires_grad_()).sum().backward()
+    torch.testing.assert_close(by_image, x.grad, atol=1e-5, rtol=1e-4)
+
+
+def assert_compiled_is_the_same(cfg, backend):
+    """Value and gradients; the compiler splits the pool where it must."""
+    torch.compiler.reset()
+    pool = norms_in_eval(make(cfg))
+    if cfg["type"] == "GaussianPool2d":
+        pool.eval()  # a compiler draws other random numbers
+    compiled = torch.compile(pool, backend=backend)
+    results = []
+    for layer in (pool, compiled):
+        x = torch.randn(2, 4, 7, 6, generator=torch.Generator().manual_seed(2))
+        torch.manual_seed(1)
+        y = layer(x.requires_grad_())
+        pool.zero_grad()
+        y.square().sum().backward()
+        results.append((y, x.grad, *(p.grad for p in pool.parameters())))
+    for actual, expected in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [ATTENTIVE, dict(ATTENTIVE, patch_size=2, normalize=False), dict(LOCAL)],
+    ids=lambda c: str(c)[9:60],
+)
+def test_compiled_is_the_same(cfg):
+    assert_compiled_is_the_same(cfg, "aot_eager")
+
+
+@pytest.mark.slow
+@every_pool
+def test_compiled_by_inductor_is_the_same(cfg):
+    assert_compiled_is_the_same(cfg, "inductor")
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_is_the_same():
+    from attnpool_mm.backbones import AttnPoolResNet
+
+    backbone = AttnPoolResNet(18, pool_cfg=ATTENTIVE, out_indices=(0, 1, 2, 3))
+    backbone.eval()
+    compiled = torch.compile(backbone)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        for actual, expected in zip(compiled(x), backbone(x), strict=True):
+            torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
+    backbone.train()
+    sums = []
+    for network in (backbone, compiled):
+        backbone.zero_grad()
+        norms_in_eval(backbone)
+        network(x)[-1].square().mean().backward()
+        sums.append([p.grad for p in backbone.parameters() if p.grad is not None])
+    for actual, expected in zip(*sums, strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-3)

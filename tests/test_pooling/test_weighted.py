@@ -5,7 +5,9 @@ import torch.nn.functional as F
 
 from attnpool_mm.errors import ConfigError
 from attnpool_mm.pooling import WeightedPool2d, weighted_pool2d
-from attnpool_mm.pooling.weighted import subtract_window_max
+from attnpool_mm.pooling.weighted import subtract_window_max, window_mean
+
+MEMORY_FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -97,3 +99,54 @@ def test_channels_last_gives_the_same():
 def test_the_base_needs_a_weight():
     with pytest.raises(TypeError, match="compute_weight"):
         WeightedPool2d(3)(torch.rand(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last]
+)
+@pytest.mark.parametrize("window", [(2, 2), (3, 1), (1, 1), (2, 5)])
+def test_window_mean_is_average_pooling(window, memory_format):
+    x = torch.randn(2, 3, 7, 5, dtype=torch.float64)
+    x = x.contiguous(memory_format=memory_format).requires_grad_()
+    y, expected = window_mean(x, window), F.avg_pool2d(x, window)
+    torch.testing.assert_close(y, expected)
+    seed = torch.randn_like(expected)
+    (grad,) = torch.autograd.grad(y, x, seed)
+    torch.testing.assert_close(grad, torch.autograd.grad(expected, x, seed)[0])
+    assert grad.is_contiguous(memory_format=memory_format)
+    torch.autograd.gradgradcheck(lambda x: window_mean(x.square(), window), x)
+
+
+def test_window_mean_does_not_overflow():
+    x = torch.full((1, 1, 4, 4), 6e4, dtype=torch.float16, requires_grad=True)
+    assert (window_mean(x, (2, 2)) == 6e4).all()
+
+
+def test_window_mean_keeps_no_map():
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor)
+        return tensor
+
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        window_mean(x, (2, 2)).sum().backward()
+    assert kept == []
+    assert (x.grad == 0.25).all()
+
+
+@pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last]
+)
+def test_the_output_has_the_memory_format_of_the_input(memory_format):
+    class Brightest(WeightedPool2d):
+        def compute_weight(self, x):
+            return x.exp()
+
+    for by_pixel in (True, False):
+        pool = Brightest(3)
+        pool.by_pixel = by_pixel
+        x = torch.randn(2, 3, 8, 8).contiguous(memory_format=memory_format)
+        assert pool(x).is_contiguous(memory_format=memory_format)
+        torch.testing.assert_close(pool(x), oracles.pool_windows(x, x.exp(), 2, True))
