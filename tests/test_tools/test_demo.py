@@ -12,8 +12,6 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-# one process for all: they share what the first of them made
-pytestmark = pytest.mark.xdist_group("demo")
 ROOT = Path(__file__).parents[2]
 DETECTOR = "configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
 

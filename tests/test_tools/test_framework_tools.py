@@ -19,8 +19,6 @@ from attnpool_mm.datasets import Digits
 from attnpool_mm.engine import framework_tools
 from attnpool_mm.errors import ConfigError
 
-# one process for all: they share what the first of them made
-pytestmark = pytest.mark.xdist_group("framework_tools")
 ROOT = Path(__file__).parents[2]
 CLASSIFIER = """
 _base_ = '{root}/configs/classification/digits/resnet20-spem_b64_digits.py'

@@ -15,8 +15,6 @@ from mmpretrain.registry import DATASETS, MODELS
 
 from attnpool_mm.checkpoint import load_checkpoint_file
 
-# one process for all: they share what the first of them made
-pytestmark = pytest.mark.xdist_group("launching")
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "tools"
 CONFIG = """

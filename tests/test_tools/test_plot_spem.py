@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from tool_modules import load_tool
 
-# one process for all: they share what the first of them made
-pytestmark = pytest.mark.xdist_group("plot_spem")
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 _base_ = '{root}/configs/classification/digits/resnet18-nlp_b64_digits.py'

@@ -19,8 +19,6 @@ from mmpretrain.registry import MODELS
 
 from attnpool_mm.checkpoint import load_checkpoint_file
 
-# one process for all: they share what the first of them made
-pytestmark = pytest.mark.xdist_group("train_test")
 TOOLS = Path(__file__).parents[2] / "tools"
 CLASSIFIER = """
 default_scope = 'mmpretrain'
