@@ -196,7 +196,7 @@ def test_resnet50_at_224():
     assert cost.largest_layer.layer_bytes == (256 + 128) * 56**2
 
 
-def test_whole_classifiers_and_grouped_convolutions():
+def test_whole_classifiers_and_grouped_convolutions(mmpretrain_scope):
     from mmpretrain.models import ImageClassifier
 
     model = ImageClassifier(

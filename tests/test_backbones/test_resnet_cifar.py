@@ -101,7 +101,7 @@ def test_layer_depth(position, block):
     assert backbone.get_layer_depth("head.fc.weight", "backbone.") == (7, 8)
 
 
-def test_layer_wise_learning_rates():
+def test_layer_wise_learning_rates(mmpretrain_scope):
     model = ImageClassifier(
         backbone=dict(
             type="attnpool_mm.AttnPoolResNetCIFAR",
