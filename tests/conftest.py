@@ -1,6 +1,7 @@
 """Settings of the suite: reproducible, and one thread where processes are many."""
 
 import os
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -16,8 +17,14 @@ def _seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _no_default_scope(monkeypatch):
+    """No test sees the scopes that the `Runner`s of earlier ones have left."""
+    monkeypatch.setattr(DefaultScope, "_instance_dict", OrderedDict())
+
+
 @pytest.fixture
 def mmpretrain_scope():
-    """MMPretrain's default scope, whatever an earlier test has left."""
+    """MMPretrain's default scope."""
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         yield

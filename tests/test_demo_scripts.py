@@ -2,7 +2,6 @@
 
 import runpy
 import sys
-from collections import OrderedDict
 from pathlib import Path
 
 import cv2
@@ -66,12 +65,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def undone(monkeypatch):
-    """Undo what a script leaves in its process: safe loading, the default scope."""
+    """Undo what a script leaves in its process: safe loading."""
     monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
     for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
         monkeypatch.setenv(name, "0")
     before = torch.serialization.get_safe_globals()
-    monkeypatch.setattr(DefaultScope, "_instance_dict", OrderedDict())
     yield
     torch.serialization.clear_safe_globals()
     torch.serialization.add_safe_globals(before)
