@@ -164,7 +164,11 @@ def _channels(backbone: nn.Module) -> list[int]:
 
 def _filled_neck(neck: dict, backbone: nn.Module) -> dict:
     """The neck's config with the channels that it leaves open."""
-    kind = str(neck.get("type")).rsplit(".", 1)[-1]
+    name = neck.get("type")
+    if not isclass(name) and MODELS.get(str(name)) is None:
+        raise ConfigError(f"neck: type={name!r}: the name of a neck of MMDetection, "
+                          "such as FPN, is accepted")  # fmt: skip
+    kind = str(name).rsplit(".", 1)[-1]
     neck = dict(neck)
     if neck.get("in_channels") is None:
         channels = _channels(backbone)
@@ -180,6 +184,14 @@ def _filled_neck(neck: dict, backbone: nn.Module) -> dict:
                 f"neck: out_channels={list(neck['out_channels'])}: they begin with "
                 f"those of {type(backbone).__name__}, {inputs}"
             )
+        more = len(outputs) - len(inputs)
+        for key in ("level_strides", "level_paddings"):
+            given = len(neck.get(key, ()))
+            if not 0 < more == given:
+                raise ConfigError(
+                    f"neck: {given} {key} for out_channels={outputs}: after those of "
+                    f"{type(backbone).__name__}, {inputs}, they are {more} levels more"
+                )
         neck.update(in_channels=inputs, out_channels=outputs)
     return neck
 

@@ -66,8 +66,8 @@ def write_data_sets(folder):
         yield known
 
 
-def shrink(cfg, data):
-    """Two images a batch, of few pixels, from the data sets that are in `data`.
+def shrink(cfg):
+    """Two images a batch, of few pixels.
 
     A detector takes few proposals, and gives boxes however low their scores are.
     """
@@ -86,13 +86,8 @@ def shrink(cfg, data):
             kind = dataset.type.rsplit(".", 1)[-1]
             if kind == "STL10":
                 dataset.check = "format"  # the whole set's size is not this one's
-            if "digits_coco" in str(dataset.get("data_root")):
-                dataset.data_root = f"{data}/digits_coco/"
             for step in dataset.pipeline:
                 _shrink_step(step)
-        evaluator = cfg.get(f"{name}_evaluator") or {}
-        if "digits_coco" in str(evaluator.get("ann_file")):
-            evaluator.ann_file = f"{data}/digits_coco/annotations/val.json"
     set_dataloader_defaults(cfg)
 
 

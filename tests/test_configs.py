@@ -50,7 +50,7 @@ def test_config(path, data, table, config_row):
     whole = Config.fromfile(ROOT / "configs" / path)
     check_sections(path, whole)
     cfg = deepcopy(whole)
-    shrink(cfg, data)
+    shrink(cfg)
     check_data_paths(cfg, ("train", "val", "test"))
     model = build_model(cfg)
     row = str(config_row(f"configs/{path}", whole, model))

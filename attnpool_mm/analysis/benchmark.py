@@ -30,10 +30,12 @@ class Measured:
     Attributes:
         median_ms: Median of its times in milliseconds.
         peak_bytes: The most memory that it held at a time, as `peak_memory` counts.
+        operators: PyTorch's operators that take most of its time, and their shares.
     """
 
     median_ms: float
     peak_bytes: int
+    operators: dict[str, float]
 
 
 def measure_layer(
@@ -43,11 +45,12 @@ def measure_layer(
     mode: str,
     repeats: int,
     plain: bool = True,
+    compiled: bool = False,
 ) -> dict[str, Measured]:
     """Measure a layer, its plain formula and a convolution, in turns.
 
     Every round runs each of them once, so that what else the machine does meets all of
-    them. The first round is not counted.
+    them. The first round, in which a compiler works, is not counted.
 
     Args:
         layer: A learned pool, `SPEM` or `DynamicConv2d`.
@@ -57,19 +60,23 @@ def measure_layer(
             "training", a forward and a backward pass, to the input too.
         repeats: Rounds that count.
         plain: Whether the plain formula is measured too.
+        compiled: Whether the layer is measured under `torch.compile` too.
 
     Raises:
         ConfigError: `repeats` is not a positive integer, or there is no plain formula
             for such a layer.
 
     Returns:
-        By name: "layer", "plain" and "convolution".
+        By name: "layer", "plain", "convolution" and "compiled".
     """
     check_int("repeats", repeats)
     candidates: dict[str, Callable[[Tensor], Tensor]] = {"layer": layer}
     if plain:
         candidates["plain"] = lambda x: plain_formula(layer, x)
     candidates["convolution"] = convolution
+    if compiled:
+        torch.compiler.reset()  # or it gives up after some layers of a class
+        candidates["compiled"] = torch.compile(layer, dynamic=False)
     for module in (layer, convolution):
         module.train(mode == "training")
     parameters = [*layer.parameters(), *convolution.parameters()]
@@ -80,7 +87,9 @@ def measure_layer(
     times = take_turns(steps, repeats, x.device)
     return {
         name: Measured(
-            statistics.median(times[name]) * 1e3, peak_memory(step, x.device)
+            statistics.median(times[name]) * 1e3,
+            peak_memory(step, x.device),
+            time_by_operator(step, x.device),
         )
         for name, step in steps.items()
     }
@@ -195,6 +204,38 @@ def peak_memory(step: Callable[[], None], device: torch.device) -> int:
     return peak
 
 
+def time_by_operator(
+    step: Callable[[], None], device: torch.device, most: int = 5
+) -> dict[str, float]:
+    """The operators that take most of the time of `step`, by PyTorch's profiler.
+
+    Args:
+        step: What runs, once before and once under the profiler.
+        device: Where it runs.
+        most: How many operators.
+
+    Returns:
+        Their shares of the time of all operators, largest first; what an operator calls
+        counts for the called one alone.
+
+    Example:
+        >>> a = torch.rand(200, 200)
+        >>> list(time_by_operator(lambda: a @ a, torch.device('cpu'), most=1))
+        ['aten::mm']
+    """
+    activity, clock = ProfilerActivity.CPU, "self_cpu_time_total"
+    if device.type == "cuda":
+        activity, clock = ProfilerActivity.CUDA, "self_device_time_total"
+    step()
+    with profile(activities=[activity], acc_events=True) as recorded:
+        step()
+        _synchronize(device)
+    times = {event.key: getattr(event, clock) for event in recorded.key_averages()}
+    whole = sum(times.values())
+    slowest = sorted(times, key=times.__getitem__, reverse=True)[:most]
+    return {name: times[name] / whole for name in slowest}
+
+
 def count_flops(step: Callable[[], None]) -> int:
     """FLOPs of the convolutions and matrix products of `step`, attention's included.
 
@@ -228,7 +269,7 @@ def _backward_flops(grad: tuple, query: tuple, key: tuple, value: tuple, *_, **_
 
 
 def machine_speed(device: torch.device, side: int = 2048) -> dict[str, float]:
-    """How fast the machine multiplies matrices and copies memory: the best of ten.
+    """How fast the machine computes and copies: the best of ten.
 
     Args:
         device: Of what.
@@ -236,20 +277,33 @@ def machine_speed(device: torch.device, side: int = 2048) -> dict[str, float]:
             times as many values as one.
 
     Returns:
-        "matmul_gflops", 10⁹ FLOPs a second; "copy_gbytes", 10⁹ bytes read and written
-        a second.
+        "matmul_gflops", 10⁹ FLOPs a second of matrix products; "narrow_gflops", of
+        products of 16 columns, an attention head's width; "copy_gbytes", 10⁹ bytes read
+        and written a second; "exp_gvalues", 10⁹ exponentials a second.
     """
     a, b, product = (torch.rand(side, side, device=device) for _ in range(3))
     source = torch.rand(16, side, side, device=device)
     target = torch.empty_like(source)
+    # As attention's kernels multiply them: blocks that stay in the cache.
+    rows = max(1, side // 8)
+    narrow = (
+        torch.rand(side // 2, 16, device=device),
+        torch.rand(16, rows, device=device),
+    )
+    values, block = (torch.rand(side // 2, rows, device=device) for _ in range(2))
+    times = 64
     steps = {
         "matmul": lambda: torch.mm(a, b, out=product),
+        "narrow": lambda: [torch.mm(*narrow, out=block) for _ in range(times)],
         "copy": lambda: target.copy_(source),
+        "exp": lambda: [torch.exp(values, out=block) for _ in range(times)],
     }
     best = {n: min(times) for n, times in take_turns(steps, 10, device).items()}
     return {
         "matmul_gflops": 2 * side**3 / best["matmul"] / 1e9,
+        "narrow_gflops": 2 * times * 16 * block.numel() / best["narrow"] / 1e9,
         "copy_gbytes": 2 * source.nbytes / best["copy"] / 1e9,
+        "exp_gvalues": times * block.numel() / best["exp"] / 1e9,
     }
 
 

@@ -1,15 +1,19 @@
 """Self-adaptive pooling enhanced attention (SPEM): attention over channels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import inf
 from numbers import Real
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..checks import check_int
 from ..errors import ConfigError
+from ..light_backward import (
+    images_at_a_time,
+    light_backward_applies,
+    with_light_backward,
+)
 from ..registry import MODELS
 
 PIXELS = (2, 3)
@@ -91,8 +95,9 @@ class SPEM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Weight the channels of (B, C, H, W); data type and memory format stay."""
         inputs = (x, self.w1, self.b1, self.w2, self.b2, self.lam)
-        weighted = _LightBackward.apply if _LightBackward.pays(*inputs) else _weighted
-        return weighted(*inputs)[0]
+        if x.numel() < VALUES_AT_A_TIME or not light_backward_applies(*inputs):
+            return _weighted(*inputs)[0]
+        return with_light_backward(_weighted, _weighted, _gradients, *inputs)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -123,83 +128,36 @@ def _weighted(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x * _gate(high, low, *parameters).to(x.dtype), high, low
 
 
-class _LightBackward(torch.autograd.Function):
-    """`_weighted` with a faster backward pass.
+def _gradients(
+    grad: Tensor, needed: Sequence[bool], *saved: Tensor
+) -> list[Tensor | None]:
+    """Those of the inputs of `_weighted`.
 
-    PyTorch's own goes over the maps some twenty times, most of them into new memory.
+    PyTorch's own go over the maps some twenty times, most of them into new memory.
     """
-
-    @staticmethod
-    def pays(*inputs: Tensor) -> bool:
-        """Whether it applies. A GPU's has not been measured; a compiler has its own."""
-        return (
-            not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
-            and inputs[0].is_cpu
-            and inputs[0].numel() >= VALUES_AT_A_TIME
-            and torch.is_grad_enabled()
-            and any(v.requires_grad for v in inputs)
-        )
-
-    @staticmethod
-    def forward(*inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return _weighted(*inputs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        _, high, low = output
-        ctx.mark_non_differentiable(high, low)
-        ctx.save_for_backward(*inputs, high, low)
-        ctx.save_for_forward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, high, low = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for a gradient of this gradient
-            return torch.func.vjp(_output, *inputs)[1](grad)
-        x, *parameters = inputs
-        with torch.enable_grad():
-            leaves = [v.detach().requires_grad_() for v in (high, low, *parameters)]
-            gate = _gate(*leaves)
-        # A few images at a time, which stay in the cache.
-        size = max(1, VALUES_AT_A_TIME // max(1, x[:1].numel()))
-        parts = [slice(i, i + size) for i in range(0, max(1, len(x)), size)]
-        grad_gate = torch.cat(
-            [
-                (x[part] * grad[part]).sum(PIXELS, keepdim=True, dtype=gate.dtype)
-                for part in parts
-            ]
-        )
-        grad_high, grad_low, *grads = torch.autograd.grad(gate, leaves, grad_gate)
-        if not ctx.needs_input_grad[0]:
-            return None, *grads
-        grad_x = grad * gate.detach().to(x.dtype)
-        for part in parts:
-            for extreme, share in ((high, grad_high), (low, grad_low)):
-                # As 0 and 1 in the type of x: bool is slow to compare into and sum.
-                equal = x[part].clone().eq_(extreme[part])
-                count = equal.sum(PIXELS, keepdim=True, dtype=gate.dtype)
-                grad_x[part].addcmul_(equal, (share[part] / count).to(x.dtype))
-        return grad_x, *grads
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        inputs = ctx.saved_tensors
-        tangents = tuple(
-            torch.zeros_like(v) if t is None else t
-            for v, t in zip(inputs, tangents, strict=True)
-        )
-        # The derivative of the gradient, which is linear, is the directional one.
-        y, pull_back = torch.func.vjp(_output, *inputs)
-        return torch.func.vjp(pull_back, y)[1](tangents)[0], None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple, *inputs: Tensor) -> tuple[tuple, tuple]:
-        return torch.vmap(_weighted, in_dims)(*inputs), (0, 0, 0)
-
-
-def _output(*inputs: Tensor) -> Tensor:
-    return _weighted(*inputs)[0]
+    x, *parameters, high, low = saved
+    with torch.enable_grad():
+        leaves = [v.detach().requires_grad_() for v in (high, low, *parameters)]
+        gate = _gate(*leaves)
+    # A few images at a time, which stay in the cache.
+    parts = images_at_a_time(x, VALUES_AT_A_TIME)
+    grad_gate = torch.cat(
+        [
+            (x[part] * grad[part]).sum(PIXELS, keepdim=True, dtype=gate.dtype)
+            for part in parts
+        ]
+    )
+    grad_high, grad_low, *grads = torch.autograd.grad(gate, leaves, grad_gate)
+    if not needed[0]:
+        return [None, *grads]
+    grad_x = grad * gate.detach().to(x.dtype)
+    for part in parts:
+        for extreme, share in ((high, grad_high), (low, grad_low)):
+            # As 0 and 1 in the type of x: bool is slow to compare into and sum.
+            equal = x[part].clone().eq_(extreme[part])
+            count = equal.sum(PIXELS, keepdim=True, dtype=gate.dtype)
+            grad_x[part].addcmul_(equal, (share[part] / count).to(x.dtype))
+    return [grad_x, *grads]
 
 
 def spem_layers(model: nn.Module) -> Iterator[tuple[str, SPEM]]:

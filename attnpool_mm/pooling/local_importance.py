@@ -70,13 +70,13 @@ class LocalImportancePool2d(WeightedPool2d):
         )
         init_convs(self)
 
-    def compute_weight(self, x: Tensor) -> Tensor:
-        """The weights of `x` (B, C, H, W), of the same shape."""
+    def compute_log_weight(self, x: Tensor) -> Tensor:
+        """The logarithm of the weights of `x` (B, C, H, W), of the same shape."""
         # padding="same" would do, but PyTorch warns of it with an even kernel, whose
         # padding on both sides gives a row and a column too many.
         logit = self.conv(x)[..., -x.shape[-2] :, -x.shape[-1] :]
         if self.form == "sap":
-            return full_precision(self.norm(logit)).sigmoid().exp()
+            return full_precision(self.norm(logit)).sigmoid()
         # As a group norm of one channel a group, which takes a 1×1 map too.
         norm = self.norm
         logit = torch.group_norm(
@@ -85,7 +85,7 @@ class LocalImportancePool2d(WeightedPool2d):
         logit = self.max_logit * full_precision(logit).sigmoid()
         if self.normalize:
             logit = subtract_window_max(logit, self.stride)
-        return logit.exp()
+        return logit
 
     def extra_repr(self) -> str:
         """The arguments that no submodule shows."""

@@ -1,7 +1,9 @@
 """A pool whose weights are the product of other pools' weights."""
 
 from collections.abc import Sequence
+from functools import reduce
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
@@ -74,13 +76,26 @@ class MixedPool2d(WeightedPool2d):
         cfg = {**cfg, "normalize": self.normalize}
         return build_pool(cfg, self.in_channels, self.stride)
 
+    @property
+    def has_log_weight(self) -> bool:
+        """Whether all of its pools have one."""
+        return all(pool.has_log_weight for pool in self.pools)
+
+    def compute_log_weight(self, x: Tensor) -> Tensor:
+        """The logarithm of the product of the weights of `x` (B, C, H, W)."""
+        parts = [pool.compute_log_weight(x) for pool in self.pools]
+        return reduce(torch.add, _on_one_grid(parts, x))
+
     def compute_weight(self, x: Tensor) -> Tensor:
         """The product of the weights of `x` (B, C, H, W)."""
-        weights = [pool.compute_weight(x) for pool in self.pools]
-        size = x.shape[-2:]
-        if all(w.shape[-2:] == weights[0].shape[-2:] for w in weights):
-            size = weights[0].shape[-2:]
-        product = upsample_nearest(weights[0], size)
-        for weight in weights[1:]:
-            product = product * upsample_nearest(weight, size)
-        return product
+        if self.has_log_weight:
+            return super().compute_weight(x)
+        parts = [pool.compute_weight(x) for pool in self.pools]
+        return reduce(torch.mul, _on_one_grid(parts, x))
+
+
+def _on_one_grid(parts: list[Tensor], x: Tensor) -> list[Tensor]:
+    """The grid that all of them have, or else that of the map `x`."""
+    if len({part.shape[-2:] for part in parts}) == 1:
+        return parts
+    return [upsample_nearest(part, x.shape[-2:]) for part in parts]

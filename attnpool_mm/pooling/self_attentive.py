@@ -6,6 +6,7 @@ from math import inf
 from numbers import Real
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checks import check_int
@@ -133,19 +134,20 @@ class SelfAttentivePool2d(WeightedPool2d):
                 stacklevel=2,
             )
 
-    def compute_weight(self, x: Tensor) -> Tensor:
-        """The weights of `x` (B, C, H, W), one for each patch and channel."""
+    def compute_log_weight(self, x: Tensor) -> Tensor:
+        """The logarithm of the weights of `x` (B, C, H, W), by patch and channel."""
         tokens = attend(
             self.embed(self._pad_to_patch(x)), self.position, self.attention
         )
-        logit = self._restore(tokens, x.shape[-2:])
-        return logit.exp() if self.exp else logit
+        return self._restore(tokens, x.shape[-2:])
 
     def _restore(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """The logits of the weights, on the grid of `tokens` or that of the map."""
+        """The weights' logarithm, on the grid of `tokens` or on that of the map."""
         if not self._restore_commutes(tokens, size):
             tokens = upsample_nearest(tokens, size)
         logit = full_precision(self.restore(tokens))
+        if not self.exp:  # the weight is the sigmoid itself
+            return F.logsigmoid(logit)
         if self.sigmoid:
             return logit.sigmoid()
         if self.normalize:

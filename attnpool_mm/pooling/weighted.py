@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ..checks import check_choice, check_int
 from ..errors import ConfigError
+from ..light_backward import light_backward_applies
+from . import exp_weighted
 
 
 def pooling_window(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -74,17 +76,45 @@ def weighted_pool2d(
     return y.to(x.dtype)
 
 
+def exp_weighted_pool2d(
+    x: Tensor, log_weight: Tensor, stride: int, normalize: bool = True
+) -> Tensor:
+    """`weighted_pool2d` with the weights exp(log_weight).
+
+    In training, in channels-last memory on a CPU, the weights are not kept: the
+    backward pass makes them anew.
+
+    Args:
+        x: Feature map (B, C, H, W).
+        log_weight: The logarithm of the weights, on its grid or on a coarser one.
+        stride: Width and height of a window in pixels.
+        normalize: Divide by the window's mean weight.
+
+    Raises:
+        ConfigError: The grid of `log_weight` is finer than that of `x`.
+
+    Example:
+        >>> x = torch.arange(4.0).view(1, 1, 2, 2)
+        >>> exp_weighted_pool2d(x, 50 * x, 2).item()  # nearly the maximum
+        3.0
+    """
+    if exp_weighted.applies(x, log_weight):
+        window = pooling_window(x.shape[-2:], stride)
+        return exp_weighted.exp_weighted_mean(x, log_weight, window, normalize)
+    return weighted_pool2d(x, log_weight.exp(), stride, normalize)
+
+
 def window_mean(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """`F.avg_pool2d` with a lighter backward pass.
+    """`F.avg_pool2d`, in row-major memory with a lighter backward pass.
 
     Example:
         >>> window_mean(torch.arange(6.0).view(1, 1, 2, 3), (2, 2)).tolist()
         [[[[2.0]]]]
     """
-    exporting = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    if exporting or not (torch.is_grad_enabled() and x.requires_grad):
-        return F.avg_pool2d(x, window)
-    return _WindowMean.apply(x, window)
+    rows = memory_format_of(x) == torch.contiguous_format
+    if rows and light_backward_applies(x):
+        return _WindowMean.apply(x, window)
+    return F.avg_pool2d(x, window)
 
 
 class _WindowMean(torch.autograd.Function):
@@ -97,7 +127,7 @@ class _WindowMean(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, window: tuple[int, int]) -> Tensor:
-        if not x.is_cpu or x.dtype not in (torch.float32, torch.float64):
+        if x.dtype not in (torch.float32, torch.float64):
             return F.avg_pool2d(x, window)
         (rows, height), (columns, width) = (
             (side, length // side)
@@ -112,18 +142,14 @@ class _WindowMean(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         x, ctx.window = inputs
         ctx.size = x.shape[-2:]
-        ctx.memory_format = memory_format_of(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         rows, columns = ctx.window
-        height, width = grad.shape[-2:]
-        share = in_memory_format(grad, ctx.memory_format) / (rows * columns)
-        if ctx.memory_format == torch.channels_last:
-            full = upsample_nearest(share, (height * rows, width * columns))
-        else:  # several times as fast as F.interpolate
-            full = share[:, :, :, None, :, None].expand(-1, -1, -1, rows, -1, columns)
-            full = full.flatten(4).flatten(2, 3)
+        share = grad.contiguous() / (rows * columns)
+        # Several times as fast as F.interpolate
+        full = share[:, :, :, None, :, None].expand(-1, -1, -1, rows, -1, columns)
+        full = full.flatten(4).flatten(2, 3)
         missing = (0, ctx.size[1] - full.shape[3], 0, ctx.size[0] - full.shape[2])
         return F.pad(full, missing) if any(missing) else full, None
 
@@ -189,7 +215,7 @@ def subtract_window_max(logit: Tensor, stride: int) -> Tensor:
 
 
 class WeightedPool2d(nn.Module):
-    """Base of the pools :math:`y = avg(w x) / avg(w)`: a subclass gives w.
+    """Base of the pools :math:`y = avg(w x) / avg(w)`: a subclass gives w, or log w.
 
     Args:
         in_channels: Channels C of the input.
@@ -202,8 +228,8 @@ class WeightedPool2d(nn.Module):
 
     Example:
         >>> class BrightestPool2d(WeightedPool2d):
-        ...     def compute_weight(self, x):
-        ...         return x.exp()
+        ...     def compute_log_weight(self, x):
+        ...         return x
         >>> BrightestPool2d(16, stride=2)(torch.rand(1, 16, 9, 1)).shape
         torch.Size([1, 16, 4, 1])
     """
@@ -219,17 +245,34 @@ class WeightedPool2d(nn.Module):
         self.stride = check_int("stride", stride)
         self.normalize = check_choice("normalize", normalize, (True, False))
 
+    @property
+    def has_log_weight(self) -> bool:
+        """Whether `compute_log_weight` gives the weights: no other way is defined."""
+        return type(self).compute_weight is WeightedPool2d.compute_weight
+
+    def compute_log_weight(self, x: Tensor) -> Tensor:
+        """The logarithm of the weights of `x` (B, C, H, W), on its grid or a coarser.
+
+        It takes less memory in training than `compute_weight`.
+        """
+        raise TypeError(f"{type(self).__name__} defines neither compute_weight(x) nor "
+                        "compute_log_weight(x)")  # fmt: skip
+
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), on its grid or on a coarser one."""
-        raise TypeError(f"{type(self).__name__} does not define compute_weight(x)")
+        return self.compute_log_weight(x).exp()
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B, C, H, W) to (B, C, max(1, H//stride), max(1, W//stride))."""
         inner = x
         if self.by_pixel and torch.is_grad_enabled():
             inner = in_memory_format(x, torch.channels_last)
-        weight = self.compute_weight(inner)
-        y = weighted_pool2d(inner, weight, self.stride, self.normalize)
+        if self.has_log_weight:
+            log_weight = self.compute_log_weight(inner)
+            y = exp_weighted_pool2d(inner, log_weight, self.stride, self.normalize)
+        else:
+            weight = self.compute_weight(inner)
+            y = weighted_pool2d(inner, weight, self.stride, self.normalize)
         return in_memory_format(y, memory_format_of(x))
 
     def extra_repr(self) -> str:

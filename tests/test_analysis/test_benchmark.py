@@ -14,7 +14,9 @@ from attnpool_mm.analysis.benchmark import (
     measure_layer,
     peak_memory,
     take_turns,
+    time_by_operator,
 )
+from attnpool_mm.analysis.benchmark_cases import build_case
 from attnpool_mm.analysis.plain import plain_formula
 from attnpool_mm.errors import ConfigError
 from attnpool_mm.layers import SPEM, DynamicConv2d
@@ -73,6 +75,15 @@ def test_plain_formulas_of_the_pools(cfg, training):
         assert_same(plain_formula(pool, x), y, leaves)
         if cfg["type"] != "GaussianPool2d" or not training:
             assert_same(plain_formula(pool, x), oracles.pool_of(pool, x), leaves)
+
+
+def test_plain_formula_of_what_the_pools_share():
+    pool, _ = build_case("weighted", 4)
+    x = torch.randn(2, 4, 7, 6, dtype=torch.float64, requires_grad=True)
+    weight = x.sigmoid().exp()
+    expected = F.avg_pool2d(weight * x, 2) / F.avg_pool2d(weight, 2)
+    assert_same(plain_formula(pool, x), expected, [x])
+    assert_same(plain_formula(pool, x), pool(x), [x])
 
 
 def test_plain_formula_of_spem():
@@ -164,6 +175,20 @@ def test_a_whole_coco_image_at_patch_1():
     assert f"{peaks['inference']} MB" in SPEED and f"{peaks['training']} MB" in SPEED
 
 
+def test_time_by_operator():
+    a, b = torch.rand(300, 300), torch.rand(300, 300)
+    x = torch.rand(1000)
+
+    def step():
+        a @ b
+        x.sin()
+
+    shares = time_by_operator(step, CPU)
+    assert {"aten::mm", "aten::sin"} <= set(shares)
+    assert list(shares)[0] == "aten::mm" and 0.99 < sum(shares.values()) <= 1.01
+    assert list(time_by_operator(step, CPU, most=1)) == ["aten::mm"]
+
+
 def test_flops_of_a_training_step():
     batch, channels, side, tokens = 2, 8, 8, 64
     pool = SelfAttentivePool2d(channels, num_heads=2)
@@ -221,5 +246,7 @@ def test_machine_speed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         speed = machine_speed(CPU, side=64)
-    assert set(speed) == {"matmul_gflops", "copy_gbytes"}
+    assert set(speed) == {
+        "matmul_gflops", "narrow_gflops", "copy_gbytes", "exp_gvalues"
+    }  # fmt: skip
     assert all(0.001 < value < 1e6 for value in speed.values())

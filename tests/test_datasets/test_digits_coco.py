@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -304,15 +305,17 @@ def test_progress_bar_only_where_asked_for(tmp_path, capfd):
 
 def test_command_line(root, tmp_path):
     result = subprocess.run(
-        [sys.executable, SCRIPT, tmp_path, "--train-images", "4", "--val-images", "3"],
+        [sys.executable, SCRIPT, "--train-images", "4", "--val-images", "3"],
         cwd=ROOT,
+        env=dict(os.environ, ATTNPOOL_DATA=str(tmp_path)),
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    assert f"4 images in {tmp_path}/train" in result.stdout
-    assert f"{tmp_path}/annotations/val.json" in result.stdout
-    written, library = files(tmp_path), files(root)
+    out_dir = tmp_path / "digits_coco"
+    assert f"4 images in {out_dir}/train" in result.stdout
+    assert f"{out_dir}/annotations/val.json" in result.stdout
+    written, library = files(out_dir), files(root)
     assert len(written) == 4 + 3 + 2
     assert all(written[k] == library[k] for k in written if k.endswith(".png"))
 

@@ -1,6 +1,7 @@
 """Make the digits detection data set: digits on photographs, in COCO's format."""
 
 import argparse
+import os
 from pathlib import Path
 
 from attnpool_mm.datasets import write_digits_coco
@@ -11,8 +12,9 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+    data = os.environ.get("ATTNPOOL_DATA", "data")  # as in the configs
     parser.add_argument(
-        "out_dir", nargs="?", default="data/digits_coco", help="where to write"
+        "out_dir", nargs="?", default=f"{data}/digits_coco", help="where to write"
     )
     parser.add_argument(
         "--train-images", type=positive_int, default=600, help="number of images"

@@ -1,6 +1,7 @@
-# made by tools/dataset_converters/digits_to_coco.py
+# made by tools/dataset_converters/digits_to_coco.py, in data/digits_coco or in
+# digits_coco/ of the folder that ATTNPOOL_DATA names
 dataset_type = "CocoDataset"
-data_root = "data/digits_coco/"
+data_root = "{{$ATTNPOOL_DATA:data}}/digits_coco/"
 metainfo = dict(classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"))
 
 # no flip: a mirrored digit is another sign
