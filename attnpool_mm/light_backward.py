@@ -90,11 +90,14 @@ class _LightBackward(torch.autograd.Function):
         first, *others = output
         ctx.inputs, ctx.others = len(tensors), len(others)
         ctx.mark_non_differentiable(*others)
+        ctx.set_materialize_grads(False)  # no zeros as the gradients of others
         ctx.save_for_backward(*tensors, *others, *[first] * keep_output)
         ctx.save_for_forward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * (4 + ctx.inputs)
         if torch.is_grad_enabled():  # for a gradient of this gradient
             inputs = ctx.saved_tensors[: ctx.inputs]
             grads = torch.func.vjp(_output_of(ctx.plain), *inputs)[1](grad)

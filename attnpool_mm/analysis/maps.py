@@ -22,8 +22,8 @@ def record_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Record the weights of every `WeightedPool2d` in the forward passes inside.
 
     They are what `compute_weight` gives. Where a pool divides out the largest weight of
-    each window (LIP's original form, self-attentive pooling without the sigmoid), they
-    compare pixels inside a window, not windows with one another.
+    each window (self-attentive pooling without the sigmoid), they compare pixels inside
+    a window, not windows with one another.
 
     Args:
         model: A network in evaluation mode.

@@ -1,6 +1,7 @@
 """Gaussian pooling."""
 
 from collections import OrderedDict
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ..checks import check_int
 from ..errors import ConfigError
 from ..registry import MODELS
-from .weighted import full_precision, init_convs, pooling_window
+from .weighted import full_precision, init_convs, pooling_window, window_mean
 
 
 @MODELS.register_module()
@@ -66,7 +67,9 @@ class GaussianPool2d(nn.Module):
         shift = full_precision(self.mean(z))
         if self.training:
             deviation = full_precision(self.deviation(z)).sigmoid()
-            shift = shift + deviation * torch.randn_like(mean)
+            # In one order, whatever the memory format.
+            noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device)
+            shift = shift + deviation * noise
         y = mean + F.softplus(shift) * variance.clamp(min=self.min_variance).sqrt()
         return y.to(x.dtype)
 
@@ -92,8 +95,13 @@ def _conv_norm(in_channels: int, out_channels: int) -> nn.Sequential:
 
 def _window_statistics(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Variance and mean of every window of `x`."""
+    # torch.var_mean over the axes of windows takes many times as long.
     height, width = pooling_window(x.shape[-2:], stride)
     rows, columns = x.shape[2] // height, x.shape[3] // width
     windows = x[:, :, : rows * height, : columns * width]
     windows = windows.unflatten(3, (columns, width)).unflatten(2, (rows, height))
-    return torch.var_mean(windows, (3, 5), correction=0)
+    mean = window_mean(x, (height, width))
+    squares = (
+        (pixel - mean).square() for row in windows.unbind(3) for pixel in row.unbind(4)
+    )
+    return reduce(torch.add, squares) / (height * width), mean

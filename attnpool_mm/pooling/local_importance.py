@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ..checks import check_choice, check_int
 from ..layers.build import build_conv
 from ..registry import MODELS
-from .weighted import WeightedPool2d, full_precision, init_convs, subtract_window_max
+from .weighted import WeightedPool2d, full_precision, init_convs
 
 
 @MODELS.register_module()
@@ -15,8 +15,8 @@ class LocalImportancePool2d(WeightedPool2d):
 
     Two forms: "sap", the one that Self-Attentive Pooling compares with,
     w = exp(sigmoid(BN(Conv(x)))), and "original", that of LIP's own paper,
-    w = exp(12 · sigmoid(InstanceNorm(Conv(x)))). The original's weights reach
-    e¹²; the window's largest logit is subtracted, so that float16 holds them.
+    w = exp(12 · sigmoid(InstanceNorm(Conv(x)))). The original's weights reach e¹²,
+    more than float16 holds: they are float32 in mixed precision.
 
     Args:
         in_channels: Channels C of the input.
@@ -53,6 +53,7 @@ class LocalImportancePool2d(WeightedPool2d):
         super().__init__(in_channels, stride, normalize)
         self.form = check_choice("form", form, ("sap", "original"))
         original = form == "original"
+        self.by_pixel = not original  # PyTorch's group norm is slow in channels-last
         if kernel_size is None:
             kernel_size = 3 if original else 1
         check_int("kernel_size", kernel_size)
@@ -82,10 +83,7 @@ class LocalImportancePool2d(WeightedPool2d):
         logit = torch.group_norm(
             logit, self.in_channels, norm.weight, norm.bias, norm.eps
         )
-        logit = self.max_logit * full_precision(logit).sigmoid()
-        if self.normalize:
-            logit = subtract_window_max(logit, self.stride)
-        return logit
+        return self.max_logit * full_precision(logit).sigmoid()
 
     def extra_repr(self) -> str:
         """The arguments that no submodule shows."""
