@@ -4,6 +4,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pytest
+
 TOOLS = Path(__file__).parents[1] / "tools"
 
 
@@ -15,3 +17,19 @@ def load_tool(path):
     sys.modules[path.stem] = module  # where dataclasses look
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def error_of(monkeypatch, capsys):
+    """Run a tool that fails; return its error, which is one line."""
+
+    def run(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool.__file__, *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            tool.main()
+        error = capsys.readouterr().err
+        assert stop.value.code == 2
+        assert error.startswith("error: ") and error.count("\n") == 1
+        return error
+
+    return run

@@ -4,15 +4,17 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import (
     FlopCounterMode,
+    conv_flop_count,
     sdpa_backward_flop_count,
     sdpa_flop_count,
 )
@@ -251,9 +253,12 @@ def count_flops(step: Callable[[], None]) -> int:
         True
     """
     aten = torch.ops.aten
-    known = {  # PyTorch's counter knows those of CUDA only
+    known = {
+        # PyTorch's counter knows those of CUDA only
         aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_flops,
+        # and forgets the groups of a convolution
+        aten.convolution_backward: _convolution_backward_flops,
     }
     with FlopCounterMode(display=False, custom_mapping=known) as counter:
         step()
@@ -266,6 +271,14 @@ def _attention_flops(query: tuple, key: tuple, value: tuple, *_, **__) -> int:
 
 def _backward_flops(grad: tuple, query: tuple, key: tuple, value: tuple, *_, **__):
     return sdpa_backward_flop_count(grad, query, key, value)
+
+
+def _convolution_backward_flops(
+    grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any
+) -> int:
+    *_, needed = rest
+    # The input's gradient and the weight's take as many each as the output did.
+    return sum(needed[:2]) * conv_flop_count(x, weight, grad)
 
 
 def machine_speed(device: torch.device, side: int = 2048) -> dict[str, float]:

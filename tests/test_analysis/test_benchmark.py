@@ -203,6 +203,17 @@ def test_flops_of_a_training_step():
     assert count_flops(training) == 3 * products + (1 + 2.5) * attention
 
 
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_flops_of_grouped_convolutions(groups):
+    conv = nn.Conv2d(8, 16, 3, padding=1, groups=groups)
+    x = torch.randn(2, 8, 5, 5)
+    forward = 2 * (2 * 5 * 5) * 16 * (8 // groups) * 3 * 3
+    assert count_flops(make_step(conv, x, [], "inference")) == forward
+    assert count_flops(make_step(conv, x, [], "training")) == 3 * forward
+    # No gradient of the input, which is no leaf of the loss
+    assert count_flops(lambda: conv(x).sum().backward()) == 2 * forward
+
+
 def test_steps_take_turns():
     calls = []
     steps = {name: lambda name=name: calls.append(name) for name in "ab"}

@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
 from pycocotools.coco import COCO
+from tool_modules import load_tool
 
 from attnpool_mm.datasets import VisualWakeWords, read_wake_word_labels
 from attnpool_mm.engine import preflight
@@ -267,7 +268,8 @@ def test_options_of_the_tool(root, tmp_path):
     assert "10 images, 9 background, 1 dog" in done.stdout
 
 
-def test_errors_of_the_tool_are_one_line(root, tmp_path):
+def test_errors_of_the_tool_are_one_line(root, tmp_path, error_of):
+    tool = load_tool(TOOL)
     source, target = root / JSON, tmp_path / "list.txt"
     before = source.read_bytes()
     for arguments, message in [
@@ -275,9 +277,7 @@ def test_errors_of_the_tool_are_one_line(root, tmp_path):
         ((source, tmp_path / "no/list.txt"), f"there is no folder {tmp_path / 'no'}"),
         ((source, source), f"target {source}: a file, other than the json"),
     ]:
-        done = convert(*arguments)
-        assert done.returncode == 2 and message in done.stderr
-        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert message in error_of(tool, *arguments)
     assert not target.exists() and source.read_bytes() == before
 
 

@@ -148,12 +148,10 @@ def test_any_number_of_blocks(tmp_path, tool, count):
     assert len(colors) == count
 
 
-def test_errors_are_one_line(trained, tmp_path):
+def test_errors_are_one_line(trained, tool, tmp_path, error_of):
     def error(work_dir):
-        done = run("visualization/plot_spem.py", work_dir)
-        assert done.returncode == 2
-        (line,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
-        assert "Traceback" not in done.stderr and str(work_dir) in line
+        line = error_of(tool, work_dir)
+        assert str(work_dir) in line
         return line
 
     assert "there is no such folder" in error(tmp_path / "absent")
