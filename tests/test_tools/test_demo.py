@@ -35,9 +35,9 @@ def demo(tmp_path_factory):
     output = run(
         "tools/demo.py",
         f"--work-dir={work_dir}",
-        "--train-images=160",
+        "--train-images=112",
         "--val-images=12",
-        "--pretrain-epochs=4",
+        "--pretrain-epochs=2",
         "--epochs=3",
     )
     (work_dir / "stdout.txt").write_text(output)
@@ -58,7 +58,7 @@ def options(demo):
           ("train", "val", "test")),
         *(f"{loader}_evaluator.ann_file={data}/annotations/val.json" for loader in
           ("val", "test")),
-        f"model.backbone.init_cfg.checkpoint={demo}/classifier/epoch_4.pth",
+        f"model.backbone.init_cfg.checkpoint={demo}/classifier/epoch_2.pth",
     ]  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_pooling_weights_of_own_images(demo, tmp_path):
     out = run(
         "tools/visualization/pooling_weights.py",
         "configs/demo/resnet18-nlp_digits.py",
-        demo / "classifier/epoch_4.pth",
+        demo / "classifier/epoch_2.pth",
         f"--out-dir={tmp_path}",
         f"--images={image}",
     )
