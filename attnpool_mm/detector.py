@@ -186,11 +186,13 @@ def _filled_neck(neck: dict, backbone: nn.Module) -> dict:
             )
         more = len(outputs) - len(inputs)
         for key in ("level_strides", "level_paddings"):
-            given = len(neck.get(key, ()))
-            if not 0 < more == given:
+            given = neck.get(key)
+            listed = isinstance(given, Sequence)
+            if not (listed and 0 < more == len(given)):
                 raise ConfigError(
-                    f"neck: {given} {key} for out_channels={outputs}: after those of "
-                    f"{type(backbone).__name__}, {inputs}, they are {more} levels more"
+                    f"neck: {key}={list(given) if listed else given!r} for "
+                    f"out_channels={outputs}: a list with one entry for each that "
+                    f"follows those of {type(backbone).__name__}, {inputs}, is accepted"
                 )
         neck.update(in_channels=inputs, out_channels=outputs)
     return neck

@@ -31,22 +31,20 @@ def with_light_backward(
     forward: Callable[..., tuple[Tensor, ...]],
     backward: Callable[..., Sequence[Tensor | None]],
     *inputs: Tensor,
-    keep_output: bool = False,
 ) -> Tensor:
     """Call `forward`, whose gradient `backward` computes.
 
     Everything but the gradient of a loss comes from `plain`: gradients of gradients,
-    forward-mode derivatives, `torch.vmap`.
+    forward-mode derivatives, `torch.vmap`, gradients for many losses at once.
 
     Args:
         plain: The function in PyTorch's operators. It returns the output and whatever
             else the backward pass needs, which gets no gradient.
-        forward: The same, as fast as may be.
+        forward: The same, as fast as may be; new tensors, no views.
         backward: Gives the gradients of the inputs, None where there is none, for the
             output's gradient, whether each input needs one, the inputs, and what else
             `forward` returned.
         *inputs: All of them tensors.
-        keep_output: Whether `backward` gets the output too, the last.
 
     Returns:
         The output.
@@ -59,7 +57,7 @@ def with_light_backward(
         >>> x.grad
         tensor(6.)
     """
-    return _LightBackward.apply(plain, forward, backward, keep_output, *inputs)[0]
+    return _LightBackward.apply(plain, forward, backward, *inputs)[0]
 
 
 def images_at_a_time(x: Tensor, values: int) -> list[slice]:
@@ -79,38 +77,38 @@ class _LightBackward(torch.autograd.Function):
         plain: Callable,
         forward: Callable,
         backward: Callable,
-        keep_output: bool,
         *inputs: Tensor,
     ) -> tuple[Tensor, ...]:
         return forward(*inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
-        ctx.plain, _, ctx.light, keep_output, *tensors = inputs
-        first, *others = output
+        ctx.plain, _, ctx.light, *tensors = inputs
+        others = output[1:]  # not the output itself, which may be changed in place
         ctx.inputs, ctx.others = len(tensors), len(others)
         ctx.mark_non_differentiable(*others)
         ctx.set_materialize_grads(False)  # no zeros as the gradients of others
-        ctx.save_for_backward(*tensors, *others, *[first] * keep_output)
+        ctx.save_for_backward(*tensors, *others)
         ctx.save_for_forward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if grad is None:
-            return (None,) * (4 + ctx.inputs)
-        if torch.is_grad_enabled():  # for a gradient of this gradient
+            return (None,) * (3 + ctx.inputs)
+        many = torch._C._functorch.is_legacy_batchedtensor(grad)  # is_grads_batched
+        if many or torch.is_grad_enabled():  # for a gradient of this gradient
             inputs = ctx.saved_tensors[: ctx.inputs]
             grads = torch.func.vjp(_output_of(ctx.plain), *inputs)[1](grad)
         else:
-            grads = ctx.light(grad, ctx.needs_input_grad[4:], *ctx.saved_tensors)
-        return None, None, None, None, *grads
+            grads = ctx.light(grad, ctx.needs_input_grad[3:], *ctx.saved_tensors)
+        return None, None, None, *grads
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         tangents = tuple(
             torch.zeros_like(v) if t is None else t
-            for v, t in zip(inputs, tangents[4:], strict=True)
+            for v, t in zip(inputs, tangents[3:], strict=True)
         )
         # The derivative of the gradient, which is linear, is the directional one.
         y, pull_back = torch.func.vjp(_output_of(ctx.plain), *inputs)
@@ -123,10 +121,9 @@ class _LightBackward(torch.autograd.Function):
         plain: Callable,
         forward: Callable,
         backward: Callable,
-        keep_output: bool,
         *inputs: Tensor,
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        output = torch.vmap(plain, in_dims[4:])(*inputs)
+        output = torch.vmap(plain, in_dims[3:])(*inputs)
         return output, (0,) * len(output)
 
 

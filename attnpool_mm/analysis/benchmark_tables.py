@@ -99,19 +99,24 @@ def write_page(path: Path) -> None:
     """
 
     def fill(match: re.Match) -> str:
-        measured = json.loads((path.parent / match[3]).read_text())
-        results = measured["results"]
-        if match[2] == "benchmark":
-            text = f"{conditions(measured)}\n\n{table(results)}"
-        else:
-            text = {"targets": targets, "profile": profile}[match[2]](results)
+        try:
+            measured = json.loads((path.parent / match[3]).read_text())
+            results = measured["results"]
+            if match[2] == "benchmark":
+                text = f"{conditions(measured)}\n\n{table(results)}"
+            else:
+                text = {"targets": targets, "profile": profile}[match[2]](results)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"--page {path}: {match[3]} is not what --json writes: {error!r}"
+            ) from error
         return f"{match[1]}\n{text}\n\n{match[4]}"
 
     try:
         page, count = MARKED.subn(fill, path.read_text())
         if count:
             path.write_text(page)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--page {path}: {error}") from error
     if not count:
         raise ConfigError(f"--page {path}: it has no <!-- benchmark: FILE -->")

@@ -12,6 +12,9 @@ from ..errors import ConfigError
 from ..registry import MODELS
 from .weighted import full_precision, init_convs, pooling_window, window_mean
 
+# In small windows torch.var_mean takes many times as long as sums of their pixels.
+MAX_PIXELS_OF_SUM = 16
+
 
 @MODELS.register_module()
 class GaussianPool2d(nn.Module):
@@ -95,11 +98,12 @@ def _conv_norm(in_channels: int, out_channels: int) -> nn.Sequential:
 
 def _window_statistics(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Variance and mean of every window of `x`."""
-    # torch.var_mean over the axes of windows takes many times as long.
     height, width = pooling_window(x.shape[-2:], stride)
     rows, columns = x.shape[2] // height, x.shape[3] // width
     windows = x[:, :, : rows * height, : columns * width]
     windows = windows.unflatten(3, (columns, width)).unflatten(2, (rows, height))
+    if height * width > MAX_PIXELS_OF_SUM:
+        return torch.var_mean(windows, (3, 5), correction=0)
     mean = window_mean(x, (height, width))
     squares = (
         (pixel - mean).square() for row in windows.unbind(3) for pixel in row.unbind(4)

@@ -78,8 +78,10 @@ class MixedPool2d(WeightedPool2d):
 
     @property
     def has_log_weight(self) -> bool:
-        """Whether all of its pools have one."""
-        return all(pool.has_log_weight for pool in self.pools)
+        """Whether all of its pools have one, and nothing overrides the product."""
+        given = getattr(self.compute_weight, "__func__", None)
+        parts = all(pool.has_log_weight for pool in self.pools)
+        return given is MixedPool2d.compute_weight and parts
 
     def compute_log_weight(self, x: Tensor) -> Tensor:
         """The logarithm of the product of the weights of `x` (B, C, H, W)."""
@@ -88,8 +90,8 @@ class MixedPool2d(WeightedPool2d):
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The product of the weights of `x` (B, C, H, W)."""
-        if self.has_log_weight:
-            return super().compute_weight(x)
+        if all(pool.has_log_weight for pool in self.pools):
+            return self.compute_log_weight(x).exp()
         parts = [pool.compute_weight(x) for pool in self.pools]
         return reduce(torch.mul, _on_one_grid(parts, x))
 

@@ -144,6 +144,10 @@ class _WindowMean(torch.autograd.Function):
         ctx.size = x.shape[-2:]
 
     @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return F.avg_pool2d(tangent, ctx.window)
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         rows, columns = ctx.window
         share = grad.contiguous() / (rows * columns)
@@ -245,10 +249,18 @@ class WeightedPool2d(nn.Module):
         self.stride = check_int("stride", stride)
         self.normalize = check_choice("normalize", normalize, (True, False))
 
+    def __init_subclass__(cls, **kwargs: Any):
+        """Let a class that defines the logarithm alone have its weights by it."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "compute_log_weight" in own and "compute_weight" not in own:
+            cls.compute_weight = WeightedPool2d.compute_weight
+
     @property
     def has_log_weight(self) -> bool:
-        """Whether `compute_log_weight` gives the weights: no other way is defined."""
-        return type(self).compute_weight is WeightedPool2d.compute_weight
+        """Whether `compute_log_weight` gives the weights, and nothing overrides it."""
+        given = getattr(self.compute_weight, "__func__", None)
+        return given is WeightedPool2d.compute_weight
 
     def compute_log_weight(self, x: Tensor) -> Tensor:
         """The logarithm of the weights of `x` (B, C, H, W), on its grid or a coarser.

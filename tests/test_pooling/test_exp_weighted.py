@@ -6,9 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.graph import saved_tensors_hooks
 
-from attnpool_mm.pooling import WeightedPool2d, weighted_pool2d
+from attnpool_mm.pooling import (
+    MixedPool2d,
+    WeightedPool2d,
+    build_pool,
+    weighted_pool2d,
+)
 from attnpool_mm.pooling import exp_weighted as module
 from attnpool_mm.pooling.weighted import exp_weighted_pool2d, upsample_nearest
+from attnpool_mm.registry import MODELS
 
 LAST = torch.channels_last
 
@@ -58,8 +64,9 @@ def test_higher_and_forward_derivatives(normalize):
         return exp_weighted_pool2d(x, log_weight, 2, normalize)
 
     inputs = maps(2, 2, 5, 4)
-    torch.autograd.gradcheck(pool, inputs, check_forward_ad=True)
-    torch.autograd.gradgradcheck(pool, inputs)
+    options = dict(check_forward_ad=True, check_batched_grad=True)
+    torch.autograd.gradcheck(pool, inputs, **options)
+    torch.autograd.gradgradcheck(pool, inputs, check_batched_grad=True)
 
 
 def test_gradients_by_image():
@@ -78,11 +85,32 @@ def test_gradients_by_image():
 
 
 def test_one_input_alone_needs_a_gradient():
-    for i in range(2):
-        inputs = maps(2, 3, 4, 4)
-        inputs[i].requires_grad_(False)
-        exp_weighted_pool2d(*inputs, 2).sum().backward()
-        assert inputs[i].grad is None and inputs[1 - i].grad is not None
+    for normalize in (True, False):
+        for i in range(2):
+            inputs = maps(2, 3, 5, 4)
+            inputs[i].requires_grad_(False)
+            y = exp_weighted_pool2d(*inputs, 2, normalize)
+            x, log_weight = inputs
+            right = oracles.pool_windows(x, log_weight.exp(), 2, normalize)
+            grads = (
+                torch.autograd.grad(v.square().sum(), inputs[1 - i]) for v in (y, right)
+            )
+            torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("size, stride", [
+    ((2, 3, 6, 6), 2), ((2, 3, 6, 6), 6), ((2, 1, 5, 5), 2)
+])  # fmt: skip
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, LAST])
+def test_the_output_may_be_changed_in_place(size, stride, memory_format):
+    pool = build_pool(dict(type="LocalImportancePool2d"), size[1], stride).double()
+    leaf = torch.randn(size, dtype=torch.float64, requires_grad=True)
+    x = leaf.contiguous(memory_format=memory_format)
+    grads = [
+        torch.autograd.grad(y.square().sum(), leaf)
+        for y in (F.relu(pool(x) - 0.1), pool(x).sub_(0.1).relu_())
+    ]
+    torch.testing.assert_close(*grads)
 
 
 def test_what_is_kept():
@@ -98,6 +126,56 @@ def test_what_is_kept():
     large = {t.data_ptr() for t in kept if t.numel() == x.numel()}
     assert large == {x.data_ptr(), log_weight.data_ptr()}
     assert sum(t.numel() for t in kept) == 2 * x.numel() + 2 * x.numel() // 4
+
+
+class Brightest(WeightedPool2d):
+    def compute_log_weight(self, x):
+        return x
+
+
+class Plain(WeightedPool2d):
+    def compute_weight(self, x):
+        return x.square()
+
+
+class Mixed(MixedPool2d):
+    def compute_weight(self, x):
+        return super().compute_weight(x) + x.square()
+
+
+class LogOverPlain(Plain):
+    def compute_log_weight(self, x):
+        return 2 * x
+
+
+class PlainOverLog(LogOverPlain):
+    def compute_weight(self, x):
+        return x.square() + 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_last_word_on_the_weights_counts(monkeypatch, training):
+    monkeypatch.setitem(MODELS._module_dict, "PlainOfThisTest", Plain)
+    plain = dict(type="PlainOfThisTest")
+    local = dict(type="LocalImportancePool2d")
+    x = torch.randn(2, 3, 6, 7, requires_grad=True)
+    replaced = Brightest(3)
+    replaced.compute_weight = lambda x: x.square() + 3
+    of_mixed = [Mixed(3, pools=[local]), MixedPool2d(3, pools=[local, plain])]
+    local_weight = [pool.pools[0].eval().compute_weight(x) for pool in of_mixed]
+    for pool, weight in [
+        (Brightest(3), x.exp()),
+        (Plain(3), x.square()),
+        (LogOverPlain(3), (2 * x).exp()),
+        (PlainOverLog(3), x.square() + 1),
+        (replaced, x.square() + 3),
+        (of_mixed[0], local_weight[0] + x.square()),
+        (of_mixed[1], local_weight[1] * x.square()),
+    ]:
+        expected = oracles.pool_windows(x, weight, 2, True)
+        with torch.set_grad_enabled(training):
+            torch.testing.assert_close(pool.eval()(x), expected)
+        torch.testing.assert_close(pool.compute_weight(x), weight)
 
 
 @pytest.mark.parametrize("change", [
@@ -119,25 +197,8 @@ def test_what_goes_another_way(taken, change):
 
 
 def test_a_pool_takes_it_in_training(taken):
-    class Brightest(WeightedPool2d):
-        def compute_log_weight(self, x):
-            return x
-
-    class Shifted(Brightest):
-        def compute_weight(self, x):
-            return super().compute_weight(x) + 1
-
     x = torch.randn(2, 3, 6, 7, requires_grad=True)
-    for kind, weight in ((Brightest, x.exp()), (Shifted, x.exp() + 1)):
-        y = kind(3)(x)
-        expected = oracles.pool_windows(x, weight, 2, True)
-        torch.testing.assert_close(y, expected)
-        grads = (
-            torch.autograd.grad(v.sum(), x, retain_graph=True)[0] for v in (y, expected)
-        )
-        torch.testing.assert_close(*grads)
+    Brightest(3)(x).sum().backward()
     assert len(taken) == 1
-    with torch.no_grad():
-        torch.testing.assert_close(
-            Brightest(3)(x), oracles.pool_windows(x, x.exp(), 2, True)
-        )
+    Plain(3)(x).sum().backward()
+    assert len(taken) == 1

@@ -24,7 +24,7 @@ def norms_in_eval(pool):
     return pool
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
 @pytest.mark.parametrize("channels", [1, 4, 5])
 def test_evaluation_equals_the_formula(channels, stride):
     pool = make(channels, stride=stride).eval()

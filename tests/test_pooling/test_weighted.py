@@ -117,6 +117,12 @@ def test_window_mean_is_average_pooling(window, memory_format):
     torch.autograd.gradgradcheck(lambda x: window_mean(x.square(), window), x)
 
 
+def test_forward_derivatives_of_the_gradient():
+    x = torch.randn(1, 1, 4, 4, dtype=torch.float64)
+    hessian = torch.func.hessian(lambda x: window_mean(x.square(), (2, 2)).sum())(x)
+    torch.testing.assert_close(hessian.view(16, 16), torch.eye(16, dtype=x.dtype) / 2)
+
+
 def test_window_mean_does_not_overflow():
     x = torch.full((1, 1, 4, 4), 6e4, dtype=torch.float16, requires_grad=True)
     assert (window_mean(x, (2, 2)) == 6e4).all()

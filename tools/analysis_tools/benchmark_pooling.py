@@ -159,6 +159,8 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError("--device cuda: PyTorch finds no GPU")
     if args.json and not Path(args.json).parent.is_dir():
         raise ConfigError(f"--json {args.json}: its folder does not exist")
+    if args.json and Path(args.json).is_dir():
+        raise ConfigError(f"--json {args.json}: it is a folder; a file is accepted")
 
 
 def run(args: argparse.Namespace) -> None:
