@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -292,3 +293,25 @@ def test_metafile_tool_mends_what_it_finds_out_of_date(tmp_path, monkeypatch, ca
     path.rename(path.with_name("resnet18-nlp_b64_other.py"))
     with pytest.raises(ConfigError, match="got 'other'"):
         run("--check")
+
+
+def test_metafiles_have_the_numbers_of_the_table():
+    """Those of docs/configs.md, which are measured for every config."""
+    cell = r"\| \[[^]]+\]\(\.\./([^)]+)\) \| [^|]+ \| ([\d.,]+) \| ([\d.,]+) \|"
+    rows = {
+        path: (parameters, flops)
+        for path, parameters, flops in re.findall(
+            cell, (ROOT / "docs/configs.md").read_text().replace(",", "")
+        )
+        if "configs/demo/" not in path
+    }
+    models = [
+        model
+        for path in (ROOT / "configs").rglob("metafile.yml")
+        for model in yaml.safe_load(path.read_text())["Models"]
+    ]
+    assert {model["Config"] for model in models} == set(rows)
+    for model in models:
+        found = model["Metadata"]
+        numbers = f"{found['Parameters'] / 1e6:.2f}", f"{found['FLOPs'] / 1e9:.3f}"
+        assert numbers == rows[model["Config"]], model["Config"]
