@@ -159,7 +159,8 @@ def test_the_files_have_the_targets():
     (("--layers", "nlq"), "--layers nlq: accepted are the groups pooling, "),
     (("--repeats", "0"), "--repeats 0: an integer"),
     (("--threads", "0"), "--threads 0: an integer"),
-    (("--json", "nowhere/x.json"), "its folder does not exist"),
+    (("--json", "/dev/null/x.json"), "--json /dev/null/x.json: it cannot be written"),
+    (("--json", str(ROOT)), f"--json {ROOT}: it cannot be written"),
     (("--page", "nowhere.md"), "--page nowhere.md: "),
     (("--page", str(ROOT / "LICENSE")), "it has no <!-- benchmark: FILE -->"),
 ])  # fmt: skip

@@ -1,6 +1,5 @@
 """`compare_models.py`: a table of several configs, and a picture."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import cv2
 import pytest
 from matplotlib.text import Text
+from tool_modules import load_tool
 
 from attnpool_mm.analysis import measure_complexity
 from attnpool_mm.analysis.from_config import build_for_counting
@@ -26,11 +26,7 @@ DETECTOR = str(
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location(TOOL.stem, TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[TOOL.stem] = module  # where dataclasses look
-    spec.loader.exec_module(module)
-    return module
+    return load_tool(TOOL)
 
 
 @pytest.fixture

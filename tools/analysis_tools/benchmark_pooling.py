@@ -4,7 +4,6 @@ python tools/analysis_tools/benchmark_pooling.py
 """
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -30,6 +29,7 @@ from attnpool_mm.analysis.benchmark_cases import (
     parse_size,
 )
 from attnpool_mm.analysis.benchmark_tables import columns, conditions, row, write_page
+from attnpool_mm.analysis.results import write_json
 from attnpool_mm.engine import launch
 from attnpool_mm.errors import ConfigError
 
@@ -157,10 +157,6 @@ def check(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {value}: an integer of at least 1 is accepted")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: PyTorch finds no GPU")
-    if args.json and not Path(args.json).parent.is_dir():
-        raise ConfigError(f"--json {args.json}: its folder does not exist")
-    if args.json and Path(args.json).is_dir():
-        raise ConfigError(f"--json {args.json}: it is a folder; a file is accepted")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -182,6 +178,8 @@ def run(args: argparse.Namespace) -> None:
         speed=machine_speed(device),
         results=[],
     )
+    if args.json:
+        write_json(args.json, measured)  # at once, if that is an error
     print(conditions(measured), "\n")
     candidates = ["plain"] * (not args.no_plain) + ["convolution"]
     candidates += ["compiled"] * args.compile
@@ -206,18 +204,6 @@ def run(args: argparse.Namespace) -> None:
         "products, or reading\nand writing input and output at that of copies, would "
         "take. time, memory: the other over the layer.\nMB: the layer's peak memory."
     )
-
-
-def write_json(path: str, measured: dict) -> None:
-    """Write what was measured so far.
-
-    Raises:
-        ConfigError: The file cannot be written.
-    """
-    try:
-        Path(path).write_text(json.dumps(measured, indent=1) + "\n")
-    except OSError as error:
-        raise ConfigError(f"--json {path}: {error}") from error
 
 
 def main() -> None:

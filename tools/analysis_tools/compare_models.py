@@ -29,6 +29,7 @@ from attnpool_mm.analysis.from_config import (
     counted_method,
     input_shape,
 )
+from attnpool_mm.analysis.results import write_json, write_plot
 from attnpool_mm.checks import check_int
 from attnpool_mm.engine import launch
 from attnpool_mm.errors import ConfigError
@@ -342,25 +343,20 @@ def run(args: argparse.Namespace) -> None:
     """Measure, print and write."""
     rows = compare(args)
     print(table(rows, args.markdown), notes(rows, args.bytes), sep="\n\n")
-    try:
-        if args.json:
-            written = dict(
-                bytes_per_value=args.bytes,
-                threads=torch.get_num_threads() if args.time else None,
-                configs=[
-                    dict(path=path, **asdict(row))
-                    for path, row in zip(args.configs, rows, strict=True)
-                ],
-            )
-            Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-            Path(args.json).write_text(json.dumps(written, indent=1) + "\n")
-        if args.plot:
-            Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
-            figure = draw(rows, args.bytes)
-            figure.savefig(args.plot, dpi=120)
-            plt.close(figure)
-    except (OSError, ValueError) as error:  # ValueError: no such kind of picture
-        raise ConfigError(f"the results cannot be written: {error}") from error
+    if args.json:
+        written = dict(
+            bytes_per_value=args.bytes,
+            threads=torch.get_num_threads() if args.time else None,
+            configs=[
+                dict(path=path, **asdict(row))
+                for path, row in zip(args.configs, rows, strict=True)
+            ],
+        )
+        write_json(args.json, written)
+    if args.plot:
+        figure = draw(rows, args.bytes)
+        write_plot(args.plot, figure)
+        plt.close(figure)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ python tools/analysis_tools/get_complexity.py CONFIG --shape 3 224 224
 """
 
 import argparse
-import json
 import sys
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -26,6 +25,7 @@ from attnpool_mm.analysis.from_config import (
     counted_method,
     input_shape,
 )
+from attnpool_mm.analysis.results import write_json, write_plot
 from attnpool_mm.engine import launch
 from attnpool_mm.errors import ConfigError
 
@@ -255,39 +255,22 @@ def run(args: argparse.Namespace) -> None:
         part = "backbone and neck; the heads, which need NMS, did not run"
     print(f"{args.config}, image of {size}: {part}\n")
     print(table(rows), summary(complexity, args.bytes), sep="\n\n")
-    try:
-        if args.json:
-            write_json(args, shape, method, complexity, rows)
-        if args.plot:
-            Path(args.plot).parent.mkdir(parents=True, exist_ok=True)
-            draw(complexity, f"{args.config}, {size}").savefig(args.plot, dpi=120)
-    except (OSError, ValueError) as error:  # ValueError: no such kind of picture
-        raise ConfigError(f"the results cannot be written: {error}") from error
-
-
-def write_json(
-    args: argparse.Namespace,
-    shape: tuple[int, ...],
-    method: str,
-    complexity: Complexity,
-    rows: list[Row],
-) -> None:
-    """Write everything that was measured."""
-    path = Path(args.json)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    measured = dict(
-        config=args.config,
-        shape=shape,
-        bytes_per_value=args.bytes,
-        method=method,
-        parameters=complexity.parameters,
-        flops=complexity.flops,
-        peak=asdict(complexity.peak),
-        largest_layer=asdict(complexity.largest_layer),
-        layers=[asdict(row) for row in rows],
-        operations=[asdict(operation) for operation in complexity.operations],
-    )
-    path.write_text(json.dumps(measured, indent=1) + "\n")
+    if args.json:
+        measured = dict(
+            config=args.config,
+            shape=shape,
+            bytes_per_value=args.bytes,
+            method=method,
+            parameters=complexity.parameters,
+            flops=complexity.flops,
+            peak=asdict(complexity.peak),
+            largest_layer=asdict(complexity.largest_layer),
+            layers=[asdict(row) for row in rows],
+            operations=[asdict(operation) for operation in complexity.operations],
+        )
+        write_json(args.json, measured)
+    if args.plot:
+        write_plot(args.plot, draw(complexity, f"{args.config}, {size}"))
 
 
 def main() -> None:
