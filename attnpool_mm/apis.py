@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmpretrain.apis import ModelHub
 
-from .errors import ConfigError
+from .utils.errors import ConfigError
 
 # Configs, tools and model index as OpenMMLab's packages carry them: copies in a
 # wheel, links in the repository

@@ -49,9 +49,12 @@ MODELS = PluginRegistry(
     locations=[
         "attnpool_mm.layers",
         "attnpool_mm.pooling",
-        "attnpool_mm.backbones",
-        "attnpool_mm.classifier",
-        "attnpool_mm.detector",
+        "attnpool_mm.models.classifier",
+        "attnpool_mm.models.detector",
+        "attnpool_mm.models.keywords",
+        "attnpool_mm.models.mobilenet_v2",
+        "attnpool_mm.models.resnet",
+        "attnpool_mm.models.resnet_cifar",
     ],
 )
 DATASETS = PluginRegistry(

@@ -4,7 +4,7 @@ import torch
 from mmpretrain.models import MobileNetV2, ResNet
 from plain_networks import PlainResNetCIFAR
 
-from attnpool_mm.backbones import (
+from attnpool_mm.models import (
     AttnPoolMobileNetV2,
     AttnPoolResNet,
     AttnPoolResNetCIFAR,

@@ -14,7 +14,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain import ImageClassificationInferencer
 
 from attnpool_mm.apis import config_path
-from attnpool_mm.backbones import AttnPoolResNetCIFAR
+from attnpool_mm.models import AttnPoolResNetCIFAR
 
 SCRIPT = Path(__file__).parents[1] / "demo" / "image_demo.py"
 CLASSIFIER = "resnet20-spem_b64_digits"

@@ -29,6 +29,6 @@ def test_the_layers_have_examples():
     assert {
         "attnpool_mm.pooling.self_attentive",
         "attnpool_mm.pooling.weighted",
-        "attnpool_mm.backbones.resnet",
-        "attnpool_mm.backbones.mobilenet_v2",
+        "attnpool_mm.models.resnet",
+        "attnpool_mm.models.mobilenet_v2",
     } <= with_example

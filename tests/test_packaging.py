@@ -24,7 +24,7 @@ from mmengine.runner import load_checkpoint
 from modelindex.load_model_index import load
 
 from attnpool_mm.apis import config_path
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [

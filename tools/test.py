@@ -14,7 +14,7 @@ from mmengine.evaluator import DumpResults
 
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, preflight
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 PICKLES = (".pkl", ".pickle")
 TABLES = (".json", ".yaml", ".yml")

@@ -3,7 +3,6 @@
 from .activation import Operation
 from .complexity import Complexity, measure_complexity
 from .maps import draw_weights, record_weights
-from .shapes import shapes_only
 from .stages import Stage, describe_stages
 
 __all__ = [
@@ -14,5 +13,4 @@ __all__ = [
     "draw_weights",
     "measure_complexity",
     "record_weights",
-    "shapes_only",
 ]

@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from .shapes import shapes_only
+from ..utils.shapes import shapes_only
 
 # Operators by name, as in torch.ops.aten. Those with PyTorch's tag "pointwise" need not
 # be here.

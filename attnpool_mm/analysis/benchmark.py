@@ -19,7 +19,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from ..checks import check_int
+from ..utils.checks import check_int
 from .plain import plain_formula
 
 MODES = ("inference", "training")

@@ -5,7 +5,7 @@ import warnings
 
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..layers import SPEM, DynamicConv2d
 from ..pooling import WeightedPool2d, build_pool
 from .plain import plain_weight

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from .benchmark_cases import TARGETS, parse_size
 
 OTHERS = ("plain", "convolution", "compiled")

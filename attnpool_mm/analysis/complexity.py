@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..checks import check_int
-from ..errors import ConfigError
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 from .activation import Operation, record_operations
 
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..pooling import WeightedPool2d
 from ..pooling.weighted import upsample_nearest
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..layers import SPEM, DynamicConv2d
 from ..pooling import (
     AttentionPool2d,

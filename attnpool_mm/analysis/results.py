@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 
 
 def write_json(path: str | Path, measured: dict[str, Any]) -> None:

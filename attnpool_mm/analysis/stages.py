@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
-from ..checks import check_int
-from ..errors import ConfigError
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 from ..pooling import (
     AttentionPool2d,
     SelfAttentivePool2d,
     StridedConv2d,
     WeightedPool2d,
 )
-from .shapes import shapes_only
+from ..utils.shapes import shapes_only
 
 
 @dataclass
@@ -58,7 +58,7 @@ def describe_stages(backbone: nn.Module, size: tuple[int, int]) -> list[Stage]:
         ConfigError: `size` is not two positive integers.
 
     Example:
-        >>> from attnpool_mm.backbones import AttnPoolBackbone
+        >>> from attnpool_mm.models import AttnPoolBackbone
         >>> backbone = AttnPoolBackbone('resnet18-nlp_headfix2-1222')
         >>> for stage in describe_stages(backbone, (224, 224))[1:3]:
         ...     print(stage.name, stage.height, stage.channels, stage.num_heads)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..pooling import (
     AttentionPool2d,
     DeformableSelfAttentivePool2d,
@@ -87,7 +87,7 @@ def convert_authors_state_dict(
             has another shape; each is named.
 
     Example:
-        >>> from attnpool_mm.backbones import AttnPoolBackbone
+        >>> from attnpool_mm.models import AttnPoolBackbone
         >>> names = AttnPoolBackbone('resnet18-skip-1222').state_dict()
         >>> theirs = {f'module.net.{name}': value for name, value in names.items()}
         >>> ours = convert_authors_state_dict(theirs, 'resnet18-skip-1222')
@@ -136,12 +136,12 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
         ConfigError: As in `convert_authors_state_dict`.
 
     Example:
-        >>> from attnpool_mm.backbones import AttnPoolBackbone
+        >>> from attnpool_mm.models import AttnPoolBackbone
         >>> theirs = AttnPoolBackbone('resnet18-skip-1222').state_dict()
         >>> authors_names(theirs, 'resnet18-skip-1222')['backbone.bn1.weight']
         'bn1.weight'
     """
-    from ..backbones import arch_to_config  # here, since MMPretrain takes its time
+    from ..models import arch_to_config  # here, since MMPretrain takes its time
 
     config = arch_to_config(arch)
     if not is_state_dict(state_dict):

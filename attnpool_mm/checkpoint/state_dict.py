@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 
 WRAPPERS = ("state_dict", "net", "model", "model_state_dict")
 

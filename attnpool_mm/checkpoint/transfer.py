@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..layers import DynamicConv2d
 from .state_dict import is_state_dict
 
@@ -59,7 +59,7 @@ def transfer_backbone(
             `partial`) a block is on one side only; both sides are named.
 
     Example:
-        >>> from attnpool_mm.backbones import AttnPoolBackbone
+        >>> from attnpool_mm.models import AttnPoolBackbone
         >>> source = AttnPoolBackbone('resnet18-skip-1222').state_dict()
         >>> target = AttnPoolBackbone('resnet18-lip-1222')
         >>> done = transfer_backbone(source, target)

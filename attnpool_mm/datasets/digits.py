@@ -3,7 +3,7 @@
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
-from ..checks import check_choice
+from ..utils.checks import check_choice
 from ..registry import DATASETS
 
 SPLITS = ("train", "test")

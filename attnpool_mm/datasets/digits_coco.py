@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
-from ..checks import check_choice, check_int, is_int
-from ..errors import ConfigError
+from ..utils.checks import check_choice, check_int, is_int
+from ..utils.errors import ConfigError
 from .digits import NUM_CLASSES, load_digit_images, split_indices
 
 DIGIT_SPLITS = {"train": "train", "val": "test"}

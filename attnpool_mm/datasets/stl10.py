@@ -7,8 +7,8 @@ from mmengine.dist import barrier, is_main_process
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.utils import check_md5, download_and_extract_archive
 
-from ..checks import check_choice, is_int
-from ..errors import ConfigError
+from ..utils.checks import check_choice, is_int
+from ..utils.errors import ConfigError
 from ..registry import DATASETS
 
 URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"

@@ -9,7 +9,7 @@ import mmengine
 from mmengine.fileio import get_file_backend
 from mmpretrain.datasets import BaseDataset
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..registry import DATASETS
 
 BACKGROUND = "background"

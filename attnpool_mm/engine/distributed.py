@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 
 # The variable of each launcher for PyTorch's
 ENVIRONMENT = {

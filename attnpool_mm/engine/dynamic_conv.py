@@ -7,7 +7,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..layers import DynamicConv2d
 from ..registry import HOOKS
 

@@ -7,7 +7,7 @@ from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..registry import HOOKS
 
 

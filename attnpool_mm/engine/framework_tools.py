@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..checkpoint import use_safe_loading
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from .launch import read_config
 
 TOOLS_FOLDER = Path(".mim", "tools")

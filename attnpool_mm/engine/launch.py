@@ -18,7 +18,7 @@ from mmengine.registry import OPTIM_WRAPPERS, RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 
 SCOPES = ("mmpretrain", "mmdet")
 

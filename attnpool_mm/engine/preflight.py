@@ -17,28 +17,16 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 from torch.optim import Optimizer
 
-from .. import detector
 from ..checkpoint import load_checkpoint_file
-from ..errors import ConfigError
+from ..utils.config import datasets_of
+from ..utils.errors import ConfigError
 from ..layers import SPEM, DynamicConv2d
+from ..models import detector
 from ..pooling import SelfAttentivePool2d
 from .spem import SPEMOptimWrapperConstructor, group_of, penalized_layers
 
 # data sets whose samples are the folder itself when `ann_file` is empty
 FOLDER_DATASETS = ("CustomDataset", "ImageNet", "ImageNet21k", "STL10")
-
-
-def datasets_of(dataset: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
-    """Yield each data set's config under `dataset`, and its key, through wrappers."""
-    if not isinstance(dataset, dict):
-        return
-    if "dataset" in dataset:
-        yield from datasets_of(dataset["dataset"], f"{key}.dataset")
-    elif "datasets" in dataset:
-        for i, inner in enumerate(dataset["datasets"]):
-            yield from datasets_of(inner, f"{key}.datasets.{i}")
-    else:
-        yield key, dataset
 
 
 def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> None:
@@ -256,7 +244,7 @@ def check_detector(runner: Runner) -> None:
     Other models pass.
 
     Raises:
-        ConfigError: As in `attnpool_mm.detector.check_detector`.
+        ConfigError: As in `attnpool_mm.models.detector.check_detector`.
     """
     detector.check_detector(_unwrapped(runner.model))
 

@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.optim import Optimizer
 
-from ..checks import check_int
-from ..errors import ConfigError
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 from ..layers import SPEM, spem_layers, spem_penalty
 from ..registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
 

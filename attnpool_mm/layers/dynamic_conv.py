@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
-from ..checks import check_int
-from ..errors import ConfigError
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 from ..registry import MODELS
 
 # What pays on a CPU, measured with kernels of 3×3.

@@ -7,8 +7,8 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_int
-from ..errors import ConfigError
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 from ..light_backward import (
     images_at_a_time,
     light_backward_applies,

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from ..checks import check_int
+from ..utils.checks import check_int
 from ..layers.build import build_conv
 from ..registry import MODELS
 from .position import LearnedPosition2d

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from ..checks import argument_names, check_known_arguments, check_needed_arguments
-from ..errors import ConfigError
+from ..utils.checks import argument_names, check_known_arguments, check_needed_arguments
+from ..utils.errors import ConfigError
 from ..registry import MODELS, SCOPE
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..registry import MODELS
 from .self_attention import attend
 from .self_attentive import SelfAttentivePool2d

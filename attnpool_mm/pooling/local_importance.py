@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_choice, check_int
+from ..utils.checks import check_choice, check_int
 from ..layers.build import build_conv
 from ..registry import MODELS
 from .weighted import WeightedPool2d, full_precision, init_convs

@@ -6,7 +6,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..utils.errors import ConfigError
 from ..registry import MODELS
 from .build import build_pool, pool_class
 from .weighted import WeightedPool2d, upsample_nearest

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_int, check_odd, is_int
-from ..errors import ConfigError
+from ..utils.checks import check_int, check_odd, is_int
+from ..utils.errors import ConfigError
 from ..registry import MODELS
 
 

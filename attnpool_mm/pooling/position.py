@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_int
+from ..utils.checks import check_int
 
 
 class LearnedPosition2d(nn.Module):

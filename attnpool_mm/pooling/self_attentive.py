@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_int
-from ..errors import ConfigError
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 from ..layers.build import build_conv
 from ..registry import MODELS
 from .position import LearnedPosition2d

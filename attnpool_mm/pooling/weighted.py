@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checks import check_choice, check_int
-from ..errors import ConfigError
+from ..utils.checks import check_choice, check_int
+from ..utils.errors import ConfigError
 from ..light_backward import light_backward_applies
 from . import exp_weighted
 

@@ -7,9 +7,10 @@ from mmpretrain.models.backbones.resnet import BasicBlock
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from attnpool_mm.analysis import measure_complexity, shapes_only
-from attnpool_mm.backbones import AttnPoolBackbone
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.analysis import measure_complexity
+from attnpool_mm.models import AttnPoolBackbone
+from attnpool_mm.utils.errors import ConfigError
+from attnpool_mm.utils.shapes import shapes_only
 from attnpool_mm.layers import SPEM, DynamicConv2d
 from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from attnpool_mm.analysis import describe_stages
-from attnpool_mm.backbones import AttnPoolBackbone
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.models import AttnPoolBackbone
+from attnpool_mm.utils.errors import ConfigError
 
 ARCHS = [
     "resnet18-skip-1222",

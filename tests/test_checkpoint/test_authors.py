@@ -10,9 +10,9 @@ import pytest
 import torch
 from tool_modules import load_tool
 
-from attnpool_mm.backbones import AttnPoolBackbone, arch_to_config
+from attnpool_mm.models import AttnPoolBackbone, arch_to_config
 from attnpool_mm.checkpoint import convert_authors_state_dict, load_checkpoint_file
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "model_converters" / "convert_authors_checkpoint.py"

@@ -14,7 +14,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch.utils.data import DataLoader
 
 from attnpool_mm.checkpoint import load_checkpoint_file, use_safe_loading
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 SCHEMES = mmengine_checkpoint.CheckpointLoader
 

@@ -16,7 +16,7 @@ from mmengine.runner import load_checkpoint
 from tool_modules import load_tool
 from torch import nn
 
-from attnpool_mm.backbones import (
+from attnpool_mm.models import (
     AttnPoolBackbone,
     AttnPoolMobileNetV2,
     AttnPoolResNet,
@@ -24,7 +24,7 @@ from attnpool_mm.backbones import (
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.checkpoint.state_dict import find_state_dict
 from attnpool_mm.checkpoint.transfer import group_names, transfer_backbone
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 SPEM = dict(type="SPEM")
 ROOT = Path(__file__).parents[2]

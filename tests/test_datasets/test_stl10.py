@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from attnpool_mm.datasets import STL10, stl10
 from attnpool_mm.engine import preflight
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 BASE = Path(__file__).parents[2] / "configs/_base_/datasets/stl10_bs8.py"
 SPLITS = ("train", "test", "unlabeled")

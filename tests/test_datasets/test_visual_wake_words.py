@@ -17,7 +17,7 @@ from tool_modules import load_tool
 
 from attnpool_mm.datasets import VisualWakeWords, read_wake_word_labels
 from attnpool_mm.engine import preflight
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/classification/visual_wake_words/keyword_vww.py"

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from attnpool_mm.engine import distributed
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 
 class TestDistributed:

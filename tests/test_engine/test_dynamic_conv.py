@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from attnpool_mm.engine.dynamic_conv import DynamicConvTemperatureHook
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import DynamicConv2d
 
 PER_EPOCH = 3  # iterations

@@ -9,9 +9,9 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from attnpool_mm.backbones import AttnPoolResNet
+from attnpool_mm.models import AttnPoolResNet
 from attnpool_mm.engine import launch, preflight
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 CONFIG = Path(__file__).parents[2] / "configs/classification/digits"
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.engine.spem import SPEMOptimWrapperConstructor
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import SPEM
 
 CONSTRUCTOR = "attnpool_mm.SPEMOptimWrapperConstructor"

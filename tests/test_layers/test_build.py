@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import MobileNetV2, ResNet
 from torch import nn
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import DynamicConv2d, build_conv, resolve_conv_cfg
 from attnpool_mm.registry import MODELS
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from reference import Case, assert_layer_agrees
 from torch import nn
 
-from attnpool_mm.backbones import AttnPoolBackbone
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.models import AttnPoolBackbone
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import DynamicConv2d
 
 # of PyTorch, about an even kernel

@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from reference import Case, assert_layer_agrees
 from torch import nn
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import SPEM, spem, spem_layers, spem_penalty
 
 PLUGIN = dict(

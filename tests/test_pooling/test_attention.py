@@ -3,7 +3,7 @@ import torch
 from oracles import assert_equals_formula, randomized
 from torch import nn
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import AttentionPool2d
 
 

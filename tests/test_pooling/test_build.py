@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
 
 

@@ -7,7 +7,7 @@ from mmengine.model import initialize
 from oracles import assert_equals_formula, randomized
 from torch import nn
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import DeformableSelfAttentivePool2d, SelfAttentivePool2d
 from attnpool_mm.pooling.deformable import offset_by_pixel, sample_back
 

@@ -286,7 +286,7 @@ def test_compiled_by_inductor_is_the_same(cfg):
 
 @pytest.mark.slow
 def test_a_compiled_backbone_is_the_same():
-    from attnpool_mm.backbones import AttnPoolResNet
+    from attnpool_mm.models import AttnPoolResNet
 
     backbone = AttnPoolResNet(18, pool_cfg=ATTENTIVE, out_indices=(0, 1, 2, 3))
     backbone.eval()

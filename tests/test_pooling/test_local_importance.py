@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from oracles import assert_equals_formula, randomized
 from torch import nn
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import LocalImportancePool2d
 
 SIZES = [(8, 8), (7, 9), (2, 3), (1, 1)]

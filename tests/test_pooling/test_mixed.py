@@ -2,7 +2,7 @@ import pytest
 import torch
 from oracles import assert_equals_formula, randomized
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import MixedPool2d
 
 LOCAL = dict(type="LocalImportancePool2d")

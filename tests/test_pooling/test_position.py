@@ -2,7 +2,7 @@ import oracles
 import pytest
 import torch
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import LearnedPosition2d
 
 

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from tool_modules import load_tool
 
 from attnpool_mm.analysis import measure_complexity
-from attnpool_mm.analysis.from_config import build_for_counting
+from attnpool_mm.utils.config import build_for_counting
 from attnpool_mm.engine.launch import read_config
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from mmengine.registry import DefaultScope
 
 from attnpool_mm.datasets import Digits
 from attnpool_mm.engine import framework_tools
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 CLASSIFIER = """

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 from tool_modules import load_tool
 
-from attnpool_mm.backbones import arch_to_config
+from attnpool_mm.models import arch_to_config
 
 TOOL = Path(__file__).parents[2] / "tools" / "misc" / "print_arch.py"
 ARCH = "prepool-nlp_headfix2-4-resnet18-nlp_headfix2-1222"

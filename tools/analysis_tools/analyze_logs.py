@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.framework_tools import find_tool, run_tool
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 LOGS = "*/vis_data/scalars.json"
 

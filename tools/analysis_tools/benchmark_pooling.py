@@ -31,7 +31,7 @@ from attnpool_mm.analysis.benchmark_cases import (
 from attnpool_mm.analysis.benchmark_tables import columns, conditions, row, write_page
 from attnpool_mm.analysis.results import write_json
 from attnpool_mm.engine import launch
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -24,15 +24,15 @@ from torch import nn
 
 from attnpool_mm.analysis import measure_complexity
 from attnpool_mm.analysis.benchmark import take_turns
-from attnpool_mm.analysis.from_config import (
+from attnpool_mm.utils.config import (
     build_for_counting,
     counted_method,
     input_shape,
 )
 from attnpool_mm.analysis.results import write_json, write_plot
-from attnpool_mm.checks import check_int
+from attnpool_mm.utils.checks import check_int
 from attnpool_mm.engine import launch
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 REPEATS = 9
 LABEL_LINES = 0.045  # distance of two labels, as a part of the height of the plot

@@ -20,9 +20,9 @@ from mmengine.config import Config
 from torch import nn
 
 from attnpool_mm.analysis import Complexity, measure_complexity
-from attnpool_mm.analysis.from_config import build_for_counting, image_size
+from attnpool_mm.utils.config import build_for_counting, image_size
 from attnpool_mm.engine import launch
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "configs.md"

@@ -20,7 +20,7 @@ from config_table import config_row
 from mmengine.config import Config
 
 from attnpool_mm.engine import launch
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = {

@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mmengine.config import Config
 
 from attnpool_mm.analysis import Stage, describe_stages
-from attnpool_mm.backbones import AttnPoolBackbone, arch_to_config
+from attnpool_mm.models import AttnPoolBackbone, arch_to_config
 from attnpool_mm.engine import launch
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 COLUMNS = (
     "stage", "stride", "map", "channels", "pool", "patch", "heads", "normalised"

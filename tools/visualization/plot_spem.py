@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attnpool_mm.engine import launch
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 LAMBDA = "spem_lambda/"
 MAX_NAMES = 12  # of blocks, beside the colour bar

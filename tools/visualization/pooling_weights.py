@@ -22,7 +22,7 @@ from torch import nn
 from attnpool_mm.analysis import draw_weights, record_weights
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import launch, preflight
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 
 # The images of MMPretrain's that are R, G, B; those of others, and files, are B, G, R.
 RGB_DATASETS = ("CIFAR10", "CIFAR100")

@@ -3,7 +3,7 @@
 _base_ = "mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py"
 
 # MMDetection's own SSD head (3.3 to 3.5) cannot predict
-custom_imports = dict(imports=["attnpool_mm.heads"])
+custom_imports = dict(imports=["attnpool_mm.models.heads"])
 model = dict(bbox_head=dict(type="attnpool_mm.SSDHead"))
 
 data_root = "{{$ATTNPOOL_DATA:data}}/coco/"

@@ -1,6 +1,6 @@
 import torch
 
-from attnpool_mm.backbones import AttnPoolMobileNetV2
+from attnpool_mm.models import AttnPoolMobileNetV2
 
 NLP = dict(type="SelfAttentivePool2d")
 

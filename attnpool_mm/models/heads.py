@@ -14,7 +14,7 @@ class SSDHead(MMDetSSDHead):
 
     Example:
         >>> config = dict(
-        ...     custom_imports=dict(imports=['attnpool_mm.heads']),
+        ...     custom_imports=dict(imports=['attnpool_mm.models.heads']),
         ...     model=dict(bbox_head=dict(type='attnpool_mm.SSDHead')))
     """
 

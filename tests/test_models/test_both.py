@@ -9,7 +9,7 @@ from mmengine.runner import save_checkpoint
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import (
     LocalImportancePool2d,
     SelfAttentivePool2d,
@@ -179,7 +179,7 @@ def test_builds_in_both_frameworks(spec, scope, custom_imports, tmp_path):
     model = dict(type=f"attnpool_mm.{spec.cls.__name__}", pool_cfg=NLP, **spec.kwargs)
     text = f"model = {model!r}\n"
     if custom_imports:
-        text += "custom_imports = dict(imports=['attnpool_mm.backbones'])\n"
+        text += "custom_imports = dict(imports=['attnpool_mm.models'])\n"
     (tmp_path / "config.py").write_text(text)
     cfg = Config.fromfile(tmp_path / "config.py")
     with DefaultScope.overwrite_default_scope(scope):

@@ -19,9 +19,9 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
 
-from attnpool_mm.detector import AttnPoolDetector, check_detector
-from attnpool_mm.errors import ConfigError
-from attnpool_mm.heads import SSDHead
+from attnpool_mm.models.detector import AttnPoolDetector, check_detector
+from attnpool_mm.utils.errors import ConfigError
+from attnpool_mm.models.heads import SSDHead
 
 CONFIGS = Path(__file__).parents[1] / "configs/detection"
 YOLO = "_8xb24-320-300e_coco.py"

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 from torch import nn
 
-from ..checks import check_known_arguments
-from ..errors import ConfigError
+from ..utils.checks import check_known_arguments
+from ..utils.errors import ConfigError
 from ..registry import MODELS
 from .resnet_cifar import blocks_per_stage
 

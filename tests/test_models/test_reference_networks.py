@@ -4,7 +4,7 @@ import pytest
 import torch.nn.functional as F
 from reference import VECTORS, Case
 
-from attnpool_mm.backbones import AttnPoolBackbone
+from attnpool_mm.models import AttnPoolBackbone
 from attnpool_mm.checkpoint import convert_authors_state_dict
 
 NETWORKS = sorted(path.stem for path in VECTORS.glob("*-*.json"))

@@ -10,7 +10,7 @@ from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmpretrain.models.backbones.resnet import ResNet
 from torch import nn
 
-from ..checks import check_choice, check_int
+from ..utils.checks import check_choice, check_int
 from ..layers.build import resolve_conv_cfg
 from ..pooling import build_pool
 from ..registry import MODELS

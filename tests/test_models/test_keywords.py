@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from attnpool_mm.backbones import (
+from attnpool_mm.models import (
     AttnPoolBackbone,
     AttnPoolMobileNetV2,
     AttnPoolResNet,
     AttnPoolResNetCIFAR,
     arch_to_config,
 )
-from attnpool_mm.classifier import AttnPoolClassifier
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.models.classifier import AttnPoolClassifier
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import DynamicConv2d
 from attnpool_mm.pooling import SelfAttentivePool2d
 

@@ -9,7 +9,7 @@ from typing import Any
 from mmpretrain.models.backbones.mobilenet_v2 import MobileNetV2
 from torch import nn
 
-from ..checks import check_choice, check_int
+from ..utils.checks import check_choice, check_int
 from ..layers.build import resolve_conv_cfg
 from ..pooling import build_pool
 from ..registry import MODELS

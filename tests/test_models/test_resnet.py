@@ -2,8 +2,8 @@ import pytest
 import torch
 from mmpretrain.models import ResNet
 
-from attnpool_mm.backbones import AttnPoolResNet
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.models import AttnPoolResNet
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import SelfAttentivePool2d
 
 NLP = dict(type="SelfAttentivePool2d")

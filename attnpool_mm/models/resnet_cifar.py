@@ -8,8 +8,8 @@ from mmcv.cnn import build_conv_layer
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import nn
 
-from ..checks import check_choice, is_int
-from ..errors import ConfigError
+from ..utils.checks import check_choice, is_int
+from ..utils.errors import ConfigError
 from ..registry import MODELS
 from .resnet import AttnPoolResNet
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..checks import check_int, is_int
-from ..errors import ConfigError
+from ..utils.checks import check_int, is_int
+from ..utils.errors import ConfigError
 
 POOL_POSITIONS = ("stage_start", "first_block", "stage_end")
 

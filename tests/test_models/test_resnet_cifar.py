@@ -6,8 +6,8 @@ from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
-from attnpool_mm.backbones import AttnPoolResNetCIFAR
-from attnpool_mm.errors import ConfigError
+from attnpool_mm.models import AttnPoolResNetCIFAR
+from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import SelfAttentivePool2d
 
 NLP = dict(type="SelfAttentivePool2d")

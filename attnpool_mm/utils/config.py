@@ -1,19 +1,32 @@
-"""From a config to what `measure_complexity` takes: a network and an image size."""
+"""What is read off a config: its data sets, its image size, its model."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..engine.preflight import datasets_of
-from ..errors import ConfigError
+from .errors import ConfigError
 
 # Pixels of the images of a data set, where no transform sets their size.
 DATASET_SIZES = {"CIFAR10": 32, "CIFAR100": 32, "STL10": 96, "Digits": 8}
 RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
+
+
+def datasets_of(dataset: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Yield each data set's config under `dataset`, and its key, through wrappers."""
+    if not isinstance(dataset, dict):
+        return
+    if "dataset" in dataset:
+        yield from datasets_of(dataset["dataset"], f"{key}.dataset")
+    elif "datasets" in dataset:
+        for i, inner in enumerate(dataset["datasets"]):
+            yield from datasets_of(inner, f"{key}.datasets.{i}")
+    else:
+        yield key, dataset
 
 
 def image_size(cfg: Config) -> tuple[int, int]:

@@ -1,0 +1,27 @@
+"""Models: any pool in any network, and the networks of the papers.
+
+`pooled` needs PyTorch and MMEngine alone. The other modules import MMPretrain or
+MMDetection, when one of their names is asked for.
+"""
+
+from importlib import import_module
+from typing import Any
+
+MODULES = {
+    "AttnPoolBackbone": "keywords",
+    "AttnPoolClassifier": "classifier",
+    "AttnPoolDetector": "detector",
+    "AttnPoolMobileNetV2": "mobilenet_v2",
+    "AttnPoolResNet": "resnet",
+    "AttnPoolResNetCIFAR": "resnet_cifar",
+    "arch_to_config": "keywords",
+    "check_detector": "detector",
+}
+__all__ = list(MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines `name`."""
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{MODULES[name]}", __name__), name)

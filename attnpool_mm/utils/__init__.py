@@ -1,0 +1,1 @@
+"""What every package here may use: checks, errors, dry runs, reading configs."""
