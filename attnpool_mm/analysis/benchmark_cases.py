@@ -5,9 +5,9 @@ import warnings
 
 from torch import Tensor, nn
 
-from ..utils.errors import ConfigError
 from ..layers import SPEM, DynamicConv2d
 from ..pooling import WeightedPool2d, build_pool
+from ..utils.errors import ConfigError
 from .plain import plain_weight
 
 STRIDE = 2

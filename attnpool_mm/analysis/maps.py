@@ -9,9 +9,9 @@ import torch
 from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
-from ..utils.errors import ConfigError
 from ..pooling import WeightedPool2d
 from ..pooling.weighted import upsample_nearest
+from ..utils.errors import ConfigError
 
 CAPTION_HEIGHT = 22
 SMALLEST_PICTURE = 256

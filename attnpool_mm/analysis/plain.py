@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..utils.errors import ConfigError
 from ..layers import SPEM, DynamicConv2d
 from ..pooling import (
     AttentionPool2d,
@@ -24,6 +23,7 @@ from ..pooling import (
 )
 from ..pooling.deformable import offset_by_pixel, sample_back
 from ..pooling.weighted import pad_to, pooling_window
+from ..utils.errors import ConfigError
 
 
 @singledispatch

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
-from ..utils.checks import check_int
-from ..utils.errors import ConfigError
 from ..pooling import (
     AttentionPool2d,
     SelfAttentivePool2d,
     StridedConv2d,
     WeightedPool2d,
 )
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 from ..utils.shapes import shapes_only
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..utils.errors import ConfigError
 from ..pooling import (
     AttentionPool2d,
     DeformableSelfAttentivePool2d,
@@ -18,6 +17,7 @@ from ..pooling import (
     StridedConv2d,
 )
 from ..registry import MODELS
+from ..utils.errors import ConfigError
 from .state_dict import is_state_dict
 
 # Their name of a layer inside a pool → ours.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..utils.errors import ConfigError
 from ..layers import DynamicConv2d
+from ..utils.errors import ConfigError
 from .state_dict import is_state_dict
 
 PREFIX = "backbone."

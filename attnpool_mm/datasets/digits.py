@@ -3,8 +3,8 @@
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
-from ..utils.checks import check_choice
 from ..registry import DATASETS
+from ..utils.checks import check_choice
 
 SPLITS = ("train", "test")
 NUM_CLASSES = 10

@@ -7,9 +7,9 @@ from mmengine.dist import barrier, is_main_process
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.utils import check_md5, download_and_extract_archive
 
+from ..registry import DATASETS
 from ..utils.checks import check_choice, is_int
 from ..utils.errors import ConfigError
-from ..registry import DATASETS
 
 URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
 ARCHIVE_MD5 = "91f7769df0f17e558f3565bffb0c7dfb"

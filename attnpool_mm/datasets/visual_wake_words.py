@@ -9,8 +9,8 @@ import mmengine
 from mmengine.fileio import get_file_backend
 from mmpretrain.datasets import BaseDataset
 
-from ..utils.errors import ConfigError
 from ..registry import DATASETS
+from ..utils.errors import ConfigError
 
 BACKGROUND = "background"
 EXPECTED = (

@@ -7,9 +7,9 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
-from ..utils.errors import ConfigError
 from ..layers import DynamicConv2d
 from ..registry import HOOKS
+from ..utils.errors import ConfigError
 
 
 @HOOKS.register_module()

@@ -7,8 +7,8 @@ from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner, set_random_seed
 
-from ..utils.errors import ConfigError
 from ..registry import HOOKS
+from ..utils.errors import ConfigError
 
 
 @HOOKS.register_module()

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from inspect import isclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..checkpoint import load_checkpoint_file
-from ..utils.config import datasets_of
-from ..utils.errors import ConfigError
 from ..layers import SPEM, DynamicConv2d
 from ..models import detector
 from ..pooling import SelfAttentivePool2d
+from ..utils.config import datasets_of
+from ..utils.errors import ConfigError
 from .spem import SPEMOptimWrapperConstructor, group_of, penalized_layers
 
 # data sets whose samples are the folder itself when `ann_file` is empty

@@ -12,10 +12,10 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.optim import Optimizer
 
-from ..utils.checks import check_int
-from ..utils.errors import ConfigError
 from ..layers import SPEM, spem_layers, spem_penalty
 from ..registry import HOOKS, OPTIM_WRAPPER_CONSTRUCTORS
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 
 # The optimizers that add weight_decay · p to the gradient of p, as a loss would.
 EXACT_OPTIMIZERS = tuple(

@@ -6,9 +6,9 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import Registry
 from torch import nn
 
+from ..registry import MODELS, SCOPE
 from ..utils.checks import check_known_arguments
 from ..utils.errors import ConfigError
-from ..registry import MODELS, SCOPE
 from .dynamic_conv import DynamicConv2d
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
+from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
-from ..registry import MODELS
 
 # What pays on a CPU, measured with kernels of 3×3.
 MAX_VALUES_OF_ALL_KERNELS = 256  # kernels × pixels

@@ -7,14 +7,14 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from ..utils.checks import check_int
-from ..utils.errors import ConfigError
 from ..light_backward import (
     images_at_a_time,
     light_backward_applies,
     with_light_backward,
 )
 from ..registry import MODELS
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 
 PIXELS = (2, 3)
 VALUES_AT_A_TIME = 2**18  # 1 MB in float32, which a core's cache holds

@@ -14,8 +14,12 @@ MODULES = {
     "AttnPoolMobileNetV2": "mobilenet_v2",
     "AttnPoolResNet": "resnet",
     "AttnPoolResNetCIFAR": "resnet_cifar",
+    "PooledBackbone": "pooled",
+    "Shrinking": "shrinking",
     "arch_to_config": "keywords",
     "check_detector": "detector",
+    "find_shrinkings": "shrinking",
+    "pool_downsampling": "pooled",
 }
 __all__ = list(MODULES)
 

@@ -7,9 +7,9 @@ from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
 from mmpretrain.models.utils import SELayer
 from torch import Tensor, nn
 
+from ..registry import MODELS, SCOPE
 from ..utils.checks import argument_names, check_known_arguments, check_needed_arguments
 from ..utils.errors import ConfigError
-from ..registry import MODELS, SCOPE
 
 MODELS.register_module(module=SELayer)  # MMPretrain's, in no registry there
 

@@ -6,8 +6,8 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
-from ..utils.errors import ConfigError
 from ..registry import MODELS
+from ..utils.errors import ConfigError
 
 GLOBAL_AVERAGE = dict(type="mmpretrain.GlobalAveragePooling")
 

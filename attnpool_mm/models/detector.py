@@ -11,10 +11,10 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from ..utils.shapes import shapes_only
+from ..registry import MODELS
 from ..utils.checks import check_known_arguments, check_needed_arguments
 from ..utils.errors import ConfigError
-from ..registry import MODELS
+from ..utils.shapes import shapes_only
 
 # How far a stride may be off: YOLACT's last one is 110 for a map of 128.
 TOLERANCE = 1.2

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 from torch import nn
 
+from ..registry import MODELS
 from ..utils.checks import check_known_arguments
 from ..utils.errors import ConfigError
-from ..registry import MODELS
 from .resnet_cifar import blocks_per_stage
 
 RESNET_STRIDES, MOBILENET_STRIDES = "1222", "1222121"

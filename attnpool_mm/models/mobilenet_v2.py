@@ -1,20 +1,18 @@
-"""MobileNetV2 with pools in the place of strided convolutions."""
+"""MMPretrain's MobileNetV2 with pools in the place of strided convolutions."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import accumulate
-from operator import mul
 from typing import Any
 
 from mmpretrain.models.backbones.mobilenet_v2 import MobileNetV2
 from torch import nn
 
-from ..utils.checks import check_choice, check_int
 from ..layers.build import resolve_conv_cfg
 from ..pooling import build_pool
 from ..registry import MODELS
+from ..utils.checks import check_choice, check_int
 from .attention import attention_cfg_by_stage, build_attention
-from .stage import PooledStage, check_by_stage, check_out_indices, pool_cfg_by_stage
+from .stages import check_by_stage, check_out_indices, pool_cfg_by_stage, pool_stages
 
 
 @MODELS.register_module()
@@ -79,10 +77,8 @@ class AttnPoolMobileNetV2(MobileNetV2):
         **kwargs: Any,
     ):
         self.strides = check_by_stage("strides", strides, len(self.arch_settings))
-        self.pool_cfg = pool_cfg_by_stage(pool_cfg, self.strides)
-        self.pool_position = check_choice(
-            "pool_position", pool_position, ("stage_start", "first_block")
-        )
+        pools = pool_cfg_by_stage(pool_cfg, self.strides)
+        check_choice("pool_position", pool_position, ("stage_start", "first_block"))
         check_int("stem_stride", stem_stride)
         self.attention_cfg = attention_cfg_by_stage(attention_cfg, len(self.strides))
         # The parent reads the strides off its table of stages.
@@ -91,48 +87,36 @@ class AttnPoolMobileNetV2(MobileNetV2):
             for setting, stride in zip(self.arch_settings, self.strides, strict=True)
         ]
         # The last convolution counts as an eighth stage.
-        num_outputs = len(self.arch_settings) + 1
-        self._stage_channels: list[int] = []
         super().__init__(
-            out_indices=check_out_indices(out_indices, num_outputs),
+            out_indices=check_out_indices(out_indices, len(self.strides) + 1),
             conv_cfg=resolve_conv_cfg(conv_cfg),
             **kwargs,
         )
-        channels = [*self._stage_channels, self.out_channel]
-        self.out_channels = tuple(channels[i] for i in sorted(self.out_indices))
         self.conv1.conv.stride = (stem_stride, stem_stride)
         if stem_pool_cfg is not None:
-            stem_channels = self.conv1.out_channels
-            pool = build_pool(stem_pool_cfg, stem_channels, stride=2)
+            pool = build_pool(stem_pool_cfg, self.conv1.out_channels, stride=2)
             self.conv1 = nn.Sequential(
                 OrderedDict([*self.conv1.named_children(), ("pool", pool)])
             )
             self._freeze_stages()
-            stem_stride *= stem_pool_cfg.get("stride", 2)
-        # The last convolution keeps the map of the seventh stage.
-        _, *by_stage = accumulate((*self.strides, 1), mul, initial=stem_stride)
-        self.out_strides = tuple(by_stage[i] for i in sorted(self.out_indices))
+            stem_stride *= pool.stride
+        pool_stages(
+            self, self.layers[:-1], self.strides, stem_stride, pools, pool_position
+        )
 
     def make_layer(
         self, out_channels: int, num_blocks: int, stride: int, expand_ratio: int
     ) -> nn.Sequential:
-        """Build the next stage, with its attention and its pool if it has them."""
-        stage = len(self.layers)
-        pool_cfg, attention_cfg = self.pool_cfg[stage], self.attention_cfg[stage]
-        in_channels = self.in_channels
-        self._stage_channels.append(out_channels)
+        """Build the next stage, with its attention if it has one."""
+        attention_cfg = self.attention_cfg[len(self.layers)]
         # The parent's block takes a stride of 1 or 2.
-        conv_stride = 1 if pool_cfg is not None else min(stride, 2)
-        blocks = super().make_layer(out_channels, num_blocks, conv_stride, expand_ratio)
-        if pool_cfg is None and stride > conv_stride:
-            depthwise = blocks[0].conv[-2].conv
-            depthwise.stride = (stride, stride)
+        blocks = super().make_layer(
+            out_channels, num_blocks, min(stride, 2), expand_ratio
+        )
+        if stride > 2:
+            blocks[0].conv[-2].conv.stride = (stride, stride)
         if attention_cfg is not None:
             for block in blocks:
                 attention = build_attention(attention_cfg, out_channels)
                 block.conv.add_module("attention", attention)
-        if pool_cfg is None:
-            return blocks
-        at_start = self.pool_position == "stage_start"
-        pool = build_pool(pool_cfg, in_channels if at_start else out_channels, stride)
-        return PooledStage(blocks, pool, self.pool_position)
+        return blocks

@@ -1,21 +1,17 @@
-"""ResNet with pools in the place of strided convolutions."""
+"""MMPretrain's ResNet with pools in the place of strided convolutions."""
 
-import re
 from collections.abc import Sequence
-from itertools import accumulate
-from operator import mul
 from typing import Any
 
-from mmcv.cnn import build_conv_layer, build_norm_layer
 from mmpretrain.models.backbones.resnet import ResNet
 from torch import nn
 
-from ..utils.checks import check_choice, check_int
 from ..layers.build import resolve_conv_cfg
 from ..pooling import build_pool
 from ..registry import MODELS
+from ..utils.checks import check_choice, check_int
 from .attention import WITH_ATTENTION, attention_cfg_by_stage
-from .stage import PooledStage, check_by_stage, check_out_indices, pool_cfg_by_stage
+from .stages import check_by_stage, check_out_indices, pool_cfg_by_stage, pool_stages
 
 
 @MODELS.register_module()
@@ -89,10 +85,8 @@ class AttnPoolResNet(ResNet):
         check_choice("depth", depth, tuple(self.arch_settings))
         check_choice("num_stages", num_stages, (1, 2, 3, 4))
         strides = check_by_stage("strides", strides, num_stages)
-        self.pool_cfg = pool_cfg_by_stage(pool_cfg, strides)
-        self.pool_position = check_choice(
-            "pool_position", pool_position, ("stage_end", "first_block")
-        )
+        pools = pool_cfg_by_stage(pool_cfg, strides)
+        check_choice("pool_position", pool_position, ("stage_end", "first_block"))
         self.stem_pool_cfg = stem_pool_cfg
         self.stem_stride = check_int("stem_stride", stem_stride)
         self.attention_cfg = attention_cfg_by_stage(attention_cfg, num_stages)
@@ -109,43 +103,34 @@ class AttnPoolResNet(ResNet):
             conv_cfg=resolve_conv_cfg(conv_cfg),
             **kwargs,
         )
-        first = self.base_channels * self.expansion
-        self.out_channels = tuple(first * 2**i for i in sorted(self.out_indices))
         pool_stride = getattr(self.maxpool, "stride", 1)  # the CIFAR stem has no pool
         if stem_pool_cfg is not None:
             pool_stride = stem_pool_cfg.get("stride", 2)
-        _, *by_stage = accumulate(strides, mul, initial=self.stem_stride * pool_stride)
-        self.out_strides = tuple(by_stage[i] for i in sorted(self.out_indices))
+        pool_stages(
+            self,
+            self.res_layers,
+            strides,
+            self.stem_stride * pool_stride,
+            pools,
+            pool_position,
+        )
+        for name, pool in zip(self.res_layers, pools, strict=True):
+            first = getattr(self, name)[0]
+            if (
+                pool
+                and pool_position == "stage_end"
+                and (first.in_channels == first.out_channels)
+            ):
+                # The whole stage runs at stride 1, in which the shortcut is direct.
+                first.downsample = None
 
     def make_res_layer(self, **kwargs: Any) -> nn.Sequential:
-        """Build the next stage, with its attention and its pool if it has them."""
-        stage = len(self.res_layers)
-        attention_cfg = self.attention_cfg[stage]
+        """Build the next stage, with its attention if it has one."""
+        attention_cfg = self.attention_cfg[len(self.res_layers)]
         if attention_cfg is not None:
             block = WITH_ATTENTION[kwargs["block"]]
             kwargs |= dict(block=block, attention_cfg=attention_cfg)
-        pool_cfg = self.pool_cfg[stage]
-        if pool_cfg is None:
-            return super().make_res_layer(**kwargs)
-        stride = kwargs.pop("stride")
-        blocks = super().make_res_layer(stride=1, **kwargs)
-        in_channels, out_channels = kwargs["in_channels"], kwargs["out_channels"]
-        if self.avg_down and blocks[0].downsample is not None:
-            # In the place of the average pooling, so that the names stay.
-            blocks[0].downsample.insert(0, nn.Identity())
-        if self.pool_position == "first_block" and in_channels == out_channels:
-            # A strided stage projects its shortcut even where the channels stay;
-            # the authors keep that projection, and so does a strided checkpoint.
-            blocks[0].downsample = nn.Sequential(
-                build_conv_layer(
-                    kwargs["conv_cfg"], in_channels, out_channels, 1, bias=False
-                ),
-                build_norm_layer(kwargs["norm_cfg"], out_channels)[1],
-            )
-        pool = build_pool(pool_cfg, out_channels, stride)
-        if not hasattr(pool, "out_channels"):  # the parent reads it off the last layer
-            pool.out_channels = out_channels
-        return PooledStage(blocks, pool, self.pool_position)
+        return super().make_res_layer(**kwargs)
 
     def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
         super()._make_stem_layer(in_channels, stem_channels)
@@ -158,16 +143,3 @@ class AttnPoolResNet(ResNet):
         super()._freeze_stages()
         if self.frozen_stages >= 0:
             self.maxpool.eval().requires_grad_(False)
-
-    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
-        """The depth of a parameter, for layer-wise learning rates.
-
-        A pool counts as its stage's last block at 'stage_end', else as its first.
-        """
-        match = re.search(r"\.layer(\d)\.pool\.", param_name)
-        if match:
-            stage = int(match[1])
-            last = self.stage_blocks[stage - 1] - 1
-            block = last if self.pool_position == "stage_end" else 0
-            param_name = f"{prefix}layer{stage}.{block}.pool"
-        return super().get_layer_depth(param_name, prefix)

@@ -8,9 +8,9 @@ from mmcv.cnn import build_conv_layer
 from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import nn
 
+from ..registry import MODELS
 from ..utils.checks import check_choice, is_int
 from ..utils.errors import ConfigError
-from ..registry import MODELS
 from .resnet import AttnPoolResNet
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
@@ -108,8 +108,7 @@ class AttnPoolResNetCIFAR(AttnPoolResNet):
         """The depth of a parameter, for layer-wise learning rates.
 
         The stem has depth 0, then every block is one deeper than the one before it,
-        and the head comes last. A pool counts as its stage's last block at
-        'stage_end', else as its first.
+        and the head comes last. A pool counts as the block beside it.
 
         Args:
             param_name: Name of the parameter in the whole model.
@@ -125,9 +124,6 @@ class AttnPoolResNetCIFAR(AttnPoolResNet):
         if match is None:
             return 0, num_depths
         stage, block = int(match[1]) - 1, match[2]
-        if block == "pool":
-            at_end = self.pool_position == "stage_end"
-            block = self.stage_blocks[stage] - 1 if at_end else 0
         return 1 + sum(self.stage_blocks[:stage]) + int(block), num_depths
 
 

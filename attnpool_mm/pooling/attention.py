@@ -4,9 +4,9 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from ..utils.checks import check_int
 from ..layers.build import build_conv
 from ..registry import MODELS
+from ..utils.checks import check_int
 from .position import LearnedPosition2d
 from .self_attention import SelfAttention, attend
 from .weighted import init_convs, pad_to

@@ -2,9 +2,9 @@
 
 from torch import nn
 
+from ..registry import MODELS, SCOPE
 from ..utils.checks import argument_names, check_known_arguments, check_needed_arguments
 from ..utils.errors import ConfigError
-from ..registry import MODELS, SCOPE
 
 
 def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:

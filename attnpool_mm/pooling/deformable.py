@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
-from ..utils.errors import ConfigError
 from ..registry import MODELS
+from ..utils.errors import ConfigError
 from .self_attention import attend
 from .self_attentive import SelfAttentivePool2d
 from .weighted import full_precision, upsample_nearest

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
-from ..registry import MODELS
 from .weighted import full_precision, init_convs, pooling_window, window_mean
 
 # In small windows torch.var_mean takes many times as long as sums of their pixels.

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from ..utils.checks import check_choice, check_int
 from ..layers.build import build_conv
 from ..registry import MODELS
+from ..utils.checks import check_choice, check_int
 from .weighted import WeightedPool2d, full_precision, init_convs
 
 

@@ -6,8 +6,8 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from ..utils.errors import ConfigError
 from ..registry import MODELS
+from ..utils.errors import ConfigError
 from .build import build_pool, pool_class
 from .weighted import WeightedPool2d, upsample_nearest
 

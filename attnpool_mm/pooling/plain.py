@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..registry import MODELS
 from ..utils.checks import check_int, check_odd, is_int
 from ..utils.errors import ConfigError
-from ..registry import MODELS
 
 
 class PlainPool2d(nn.Module):

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..utils.checks import check_int
-from ..utils.errors import ConfigError
 from ..layers.build import build_conv
 from ..registry import MODELS
+from ..utils.checks import check_int
+from ..utils.errors import ConfigError
 from .position import LearnedPosition2d
 from .self_attention import SelfAttention, attend
 from .weighted import (

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..light_backward import light_backward_applies
 from ..utils.checks import check_choice, check_int
 from ..utils.errors import ConfigError
-from ..light_backward import light_backward_applies
 from . import exp_weighted
 
 

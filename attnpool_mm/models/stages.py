@@ -1,48 +1,48 @@
-"""What the backbones share: a stage that halves its map with a pool."""
+"""What the papers' backbones share: arguments by stage, and pools in stages."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..utils.checks import check_int, is_int
 from ..utils.errors import ConfigError
+from .pooled import pool_downsampling, set_outputs
 
-POOL_POSITIONS = ("stage_start", "first_block", "stage_end")
+MAX_SIDE = 2**24  # whose square times the channels still is an integer of 64 bits
 
 
-class PooledStage(nn.Sequential):
-    """Residual blocks at full resolution, and a pool before, among or after them.
-
-    The blocks keep the names '0', '1', … that they have in a plain stage, so that
-    weights of a strided network load by name; the pool is `pool`.
+def pool_stages(
+    model: nn.Module,
+    stages: Sequence[str],
+    strides: Sequence[int],
+    stem_stride: int,
+    pools: Sequence[dict | None],
+    position: str,
+) -> None:
+    """Pool the stages of a network that have a pool, and set what its outputs have.
 
     Args:
-        blocks: The blocks, all of stride 1.
-        pool: The layer that halves the map.
-        position: 'stage_start', 'first_block' (after it) or 'stage_end'.
+        model: The network, built with strides.
+        stages: Names of its stages.
+        strides: Their strides.
+        stem_stride: How many times smaller the stem makes the image.
+        pools: The pool of each stage, or None.
+        position: As in `pool_downsampling`, or 'first_block' for 'block_end'.
     """
-
-    def __init__(self, blocks: Iterable[nn.Module], pool: nn.Module, position: str):
-        super().__init__(*blocks)
-        blocks_before_pool = dict(zip(POOL_POSITIONS, (0, 1, len(self)), strict=True))
-        self.blocks_before_pool = blocks_before_pool[position]
-        self.position = position
-        self.pool = pool
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the blocks and the pool in their order."""
-        *blocks, pool = self
-        for block in blocks[: self.blocks_before_pool]:
-            x = block(x)
-        x = pool(x)
-        for block in blocks[self.blocks_before_pool :]:
-            x = block(x)
-        return x
-
-    def extra_repr(self) -> str:
-        """Where the pool is; the list of children shows it last."""
-        return f"pool at {self.position}"
+    # Of an image in which every map, the last of a few pixels too, is whole windows
+    side = min(4 * stem_stride * math.prod(strides), MAX_SIDE)
+    pooled = dict(zip(stages, pools, strict=True))
+    pooled = {name: pool for name, pool in pooled.items() if pool is not None}
+    if not pooled:
+        set_outputs(model, (side, side))
+        return
+    if position == "first_block":
+        position = "block_end"
+    pool_downsampling(
+        model, list(pooled.values()), list(pooled), position, (side, side)
+    )
 
 
 def check_by_stage(

@@ -1,0 +1,479 @@
+"""Where a network shrinks its map: found by one run on shapes alone."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
+from torch.utils._pytree import tree_leaves
+
+from ..pooling import AttentionPool2d, GaussianPool2d, StridedConv2d, WeightedPool2d
+from ..pooling.plain import PlainPool2d
+from ..utils.checks import is_int
+from ..utils.errors import ConfigError
+from ..utils.shapes import shapes_only
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+PLAIN_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+# Those of this package, whatever is in them
+POOLS = (PlainPool2d, WeightedPool2d, GaussianPool2d, AttentionPool2d, StridedConv2d)
+GLOBAL_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+# What convolutions have, those that derive from none of PyTorch's classes too
+OF_CONVOLUTIONS = ("kernel_size", "stride", "padding", "dilation", "weight")
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """A place where a network shrinks its map.
+
+    Attributes:
+        name: Name of the module: a block of several convolutions, a convolution with
+            its norm and activation, or a pooling layer.
+        kind: Class of the module.
+        stride: How many times smaller the map becomes.
+        in_channels: Channels of the map that it gets.
+        out_channels: Channels of the map that it gives.
+        in_size: Height and width of the map that it gets.
+        out_size: Height and width of the map that it gives.
+        operators: Names of the convolutions and pooling layers in it that shrink.
+        stage_end: Name of the module that ends its stage: the last before the next
+            place, as far as the map can be followed.
+        stage_channels: Channels of the map at the stage's end.
+        is_pool: Whether it is a pooling layer, which a pool replaces.
+        is_stem: Whether it belongs to the stem.
+        problem: Why no pool can take its place, of the module; '' if one can.
+    """
+
+    name: str
+    kind: str
+    stride: int
+    in_channels: int
+    out_channels: int
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]
+    operators: tuple[str, ...]
+    stage_end: str
+    stage_channels: int
+    is_pool: bool = False
+    is_stem: bool = False
+    problem: str = ""
+
+
+@dataclass
+class _Call:
+    """A call of a module: the first map that it got, and the first that it gave.
+
+    `start` and `end` count the calls that had begun before it began, and ended.
+    """
+
+    name: str
+    module: nn.Module
+    x: Tensor
+    y: Tensor
+    start: int
+    end: int
+
+    def encloses(self, other: "_Call") -> bool:
+        return self.start < other.start and other.end <= self.end
+
+    @property
+    def keeps(self) -> bool:
+        return _size(self.y) == _size(self.x)
+
+
+@dataclass
+class Run:
+    """A run of a network without values.
+
+    Attributes:
+        image: What it got.
+        outputs: The tensors that it returned.
+        calls: The first call of each module that takes and gives maps, those inside
+            first.
+        sequences: Names of the `nn.Sequential`s that ran, '' for the network itself.
+    """
+
+    image: Tensor
+    outputs: list[Tensor]
+    calls: list[_Call]
+    sequences: set[str]
+
+
+def find_shrinkings(
+    model: nn.Module, image_size: Sequence[int] = (224, 224)
+) -> list[Shrinking]:
+    """Find where a network shrinks its map, from the image on.
+
+    A copy of the network runs once, without values, which takes next to no time and
+    memory. What counts is the innermost block that shrinks: a module of several
+    convolutions or linear layers that holds no other block; where there is none, the
+    convolution, with what it is wrapped in, or the pooling layer. What shrinks inside
+    a module that keeps its map (attention over a smaller map, an exchange between maps
+    of several sizes), and pooling over the whole map, do not count.
+
+    The stem is the first place, with the pooling layer right after it, if it is a
+    convolution, and the convolutions that stand beside it.
+
+    Args:
+        model: Any module that takes images (B, C, H, W); it is not changed.
+        image_size: Height and width of the image in pixels.
+
+    Raises:
+        ConfigError: `image_size` is not two positive integers, or the network does not
+            run on such an image.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2))
+        >>> [(place.name, place.stride) for place in find_shrinkings(model)]
+        [('0', 2), ('2', 2)]
+    """
+    with shapes_only(model) as network:
+        return shrinkings_of(network, trace(network, image_size).calls)
+
+
+def trace(network: nn.Module, image_size: Sequence[int]) -> Run:
+    """Run a network without values on one image, and note its modules' calls.
+
+    Args:
+        network: What `shapes_only` yields.
+        image_size: Height and width of the image in pixels.
+
+    Raises:
+        ConfigError: `image_size` is not two positive integers, or the network does not
+            run on an image of 3 channels, of its first convolution's, or of 1.
+    """
+    calls: dict[str, _Call] = {}
+    started: list[int] = []
+    count = itertools.count()
+
+    def enter(module: nn.Module, args: tuple) -> None:
+        started.append(next(count))
+
+    def hook_of(name: str) -> Callable:
+        def leave(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+            start, end = started.pop(), next(count)
+            x, y = _first_map((args, kwargs)), _first_map(output)
+            if x is not None and y is not None:
+                calls.setdefault(name, _Call(name, module, x, y, start, end))
+
+        return leave
+
+    handles = []
+    for name, module in network.named_modules():
+        if name:
+            handles.append(module.register_forward_pre_hook(enter))
+            handles.append(
+                module.register_forward_hook(hook_of(name), with_kwargs=True)
+            )
+    try:
+        image, outputs = _run_on_image(network, image_size, calls.clear)
+    finally:
+        for handle in handles:
+            handle.remove()
+    modules = {"": network} | {name: call.module for name, call in calls.items()}
+    sequences = {
+        name
+        for name, module in modules.items()
+        if isinstance(module, nn.Sequential)
+        and type(module).forward is nn.Sequential.forward
+    }
+    return Run(image, outputs, list(calls.values()), sequences)
+
+
+def _run_on_image(
+    network: nn.Module, image_size: Sequence[int], forget: Callable[[], None]
+) -> tuple[Tensor, list[Tensor]]:
+    if (
+        not isinstance(image_size, (list, tuple))
+        or len(image_size) != 2
+        or not all(is_int(side) and side > 0 for side in image_size)
+    ):
+        raise ConfigError(
+            f"image_size={image_size!r}: a height and a width in pixels are accepted"
+        )
+    channels = dict.fromkeys([3, *_first_channels(network), 1])
+    errors = []
+    for count in channels:
+        x = torch.empty(1, count, *image_size, dtype=_dtype(network))
+        try:
+            with torch.no_grad():
+                outputs = network(x)
+        except ConfigError:
+            raise
+        except Exception as error:  # anything: networks have operators of their own
+            errors.append(error)
+            forget()
+            continue
+        return x, tensors_of(outputs)
+    size = "x".join(map(str, image_size))
+    message = (str(errors[0]) or type(errors[0]).__name__).splitlines()[0]
+    raise ConfigError(
+        f"{type(network).__name__} does not run on an image of {size}: {message}"
+    ) from errors[0]
+
+
+def shrinkings_of(network: nn.Module, calls: Sequence[_Call]) -> list[Shrinking]:
+    """The places that `find_shrinkings` lists, from the calls of a run."""
+    return _Finder(network, calls).find()
+
+
+class _Finder:
+    def __init__(self, network: nn.Module, calls: Sequence[_Call]):
+        self.network = network
+        self.calls = {call.name: call for call in calls}
+        # Blocks are told from stages by what is in them, so inner ones come first.
+        self.blocks: set[str] = set()
+        self.stages: set[str] = set()
+        for call in calls:
+            self._classify(call)
+
+    def _classify(self, call: _Call) -> None:
+        if isinstance(call.module, (*CONTAINERS, *POOLS)) or _is_convolution(
+            call.module
+        ):
+            return
+        inside = [n for n in self.blocks | self.stages if n.startswith(f"{call.name}.")]
+        if inside:
+            self.stages.add(call.name)
+            return
+        operators = [c for c in self._inside(call) if self._works_on_map(c)]
+        spatial = any(
+            max(_pair(getattr(c.module, "kernel_size", 1))) > 1 for c in operators
+        )
+        if len(operators) > 1 and spatial:
+            self.blocks.add(call.name)
+
+    def _works_on_map(self, call: _Call) -> bool:
+        module = call.module
+        operator = _is_convolution(module) or isinstance(module, nn.Linear)
+        return operator and max(_size(call.x)) > 1
+
+    def _inside(self, call: _Call) -> Iterator[_Call]:
+        """The calls in a call, of modules in its module."""
+        return (
+            c
+            for c in self.calls.values()
+            if c.name.startswith(f"{call.name}.") and call.encloses(c)
+        )
+
+    def _around(self, call: _Call) -> Iterator[_Call]:
+        """The calls around a call, of the modules around its module, inner first."""
+        name = call.name
+        while "." in name:
+            name = name.rpartition(".")[0]
+            if name in self.calls and self.calls[name].encloses(call):
+                yield self.calls[name]
+
+    def find(self) -> list[Shrinking]:
+        operators: dict[str, list[str]] = {}
+        problems: dict[str, str] = {}
+        for name, call in self.calls.items():
+            if not self._is_operator(call) or any(c.keeps for c in self._around(call)):
+                continue
+            place = self._place_of(name)
+            operators.setdefault(place, []).append(name)
+            if not (
+                isinstance(call.module, PLAIN_POOLS) or _is_convolution(call.module)
+            ):
+                problems.setdefault(
+                    place,
+                    "shrinks its map by no strided convolution or pooling layer"
+                    + (f", but by {name}" if name != place else ""),
+                )
+        # In the order in which they begin to run: the calls are in that of their ends,
+        # and a place's first operator ends before those of the next begin.
+        order = {name: i for i, name in enumerate(self.calls)}
+        names = sorted(operators, key=lambda name: order[operators[name][0]])
+        return [
+            self._shrinking(i, names, operators[name], problems.get(name, ""))
+            for i, name in enumerate(names)
+        ]
+
+    def _is_operator(self, call: _Call) -> bool:
+        """Whether it shrinks, and nothing in it does."""
+        module = call.module
+        if isinstance(module, GLOBAL_POOLS) or not _shrinks(call):
+            return False
+        if any(isinstance(parent.module, POOLS) for parent in self._around(call)):
+            return False
+        if isinstance(module, POOLS):
+            return True
+        if isinstance(module, PLAIN_POOLS):
+            return max(_pair(module.stride)) > 1
+        if _is_convolution(module):  # a deformable one has a strided one in it
+            return max(_pair(module.stride)) > 1 and not any(
+                _is_convolution(parent.module) for parent in self._around(call)
+            )
+        whole_map = max(_size(call.y)) == 1
+        return not whole_map and not any(map(_shrinks, self._inside(call)))
+
+    def _place_of(self, name: str) -> str:
+        """The block that an operator is in, or what is wrapped around it alone."""
+        call = place = self.calls[name]
+        if isinstance(call.module, POOLS):
+            return name
+        for parent in self._around(call):
+            if _stride(parent) != _stride(call):
+                break
+            # Several operators that make it no smaller than one stand side by side.
+            if parent.name in self.blocks or (
+                parent.name in self.stages
+                and sum(map(self._is_operator, self._inside(parent))) > 1
+            ):
+                return parent.name
+            if parent.name in self.stages:
+                break
+            alone = sum(map(self._works_on_map, self._inside(parent))) == 1
+            if alone and _is_convolution(call.module):
+                place = parent
+        return place.name
+
+    def _shrinking(
+        self, index: int, names: list[str], operators: list[str], problem: str
+    ) -> Shrinking:
+        name = names[index]
+        call = self.calls[name]
+        x, y = _size(call.x), _size(call.y)
+        strides = _stride(call)
+        if not problem and len(set(strides)) > 1:
+            problem = f"makes {_by(x)} into {_by(y)}"
+        stage_end = self._stage_end(index, names)
+        return Shrinking(
+            name,
+            type(call.module).__name__,
+            max(strides, default=1),
+            call.x.shape[1],
+            call.y.shape[1],
+            x,
+            y,
+            tuple(operators),
+            stage_end,
+            self.calls[stage_end].y.shape[1],
+            _is_pool(call.module),
+            self._is_stem(index, names),
+            problem,
+        )
+
+    def _is_stem(self, index: int, names: list[str]) -> bool:
+        if index == 0:
+            return True
+        first, this = (self.calls[n].module for n in (names[0], names[index]))
+        if _is_pool(first):
+            return False
+        if index == 1 and _is_pool(this):
+            return True
+        parents = {name.rpartition(".")[0] for name in (names[0], names[index])}
+        beside = len(parents) == 1 and not isinstance(
+            self.network.get_submodule(parents.pop()), CONTAINERS
+        )
+        return beside and _is_convolution(this) and _is_convolution(first)
+
+    def _stage_end(self, index: int, names: list[str]) -> str:
+        """The module that gives the map which the next place gets."""
+        call = self.calls[names[index]]
+        if index + 1 < len(names):
+            following = self.calls[names[index + 1]]
+            makers = [
+                c
+                for c in self.calls.values()
+                if c.y is following.x and not c.encloses(following)
+            ]
+        else:
+            makers = [
+                c
+                for c in self.calls.values()
+                if _size(c.y) == _size(call.y)
+                and c.end >= call.end
+                and list(c.module.children())
+            ][-1:]
+        if not makers:
+            return call.name
+        # The outermost; of a stage that is no container, the part that gives the map.
+        outermost = max(makers, key=lambda c: c.end - c.start)
+        if outermost.name not in self.stages:
+            return outermost.name
+        parts = [
+            c
+            for c in self._inside(outermost)
+            if c.y is outermost.y
+            and (c.name in self.blocks or isinstance(c.module, CONTAINERS))
+        ]
+        return max(parts, key=lambda c: c.end - c.start, default=outermost).name
+
+
+def tensors_of(values: Any) -> list[Tensor]:
+    """The tensors in nested lists, tuples and dicts.
+
+    Example:
+        >>> len(tensors_of([torch.ones(1), dict(a=torch.ones(1), b=2)]))
+        2
+    """
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+
+
+def _first_map(values: Any) -> Tensor | None:
+    """The first tensor of 4 dimensions, or else of 3: tokens (B, N, C)."""
+    tensors = tensors_of(values)
+    for dim in (4, 3):
+        for tensor in tensors:
+            if tensor.dim() == dim:
+                return tensor
+    return None
+
+
+def _size(x: Tensor) -> tuple[int, ...]:
+    """Height and width of a map, or the number of tokens."""
+    return tuple(x.shape[2:]) if x.dim() == 4 else (x.shape[1],)
+
+
+def _stride(call: _Call) -> tuple[int, ...]:
+    """How many times smaller the map becomes, in height and in width."""
+    sizes = _size(call.x), _size(call.y)
+    if call.x.dim() != 4 or call.y.dim() != 4:
+        return ()
+    return tuple(round(a / b) for a, b in zip(*sizes, strict=True))
+
+
+def _shrinks(call: _Call) -> bool:
+    """Whether it makes the map at least half as large, or fewer tokens."""
+    return min(_stride(call), default=1) > 1 or _merges_tokens(call)
+
+
+def _merges_tokens(call: _Call) -> bool:
+    """Whether it makes fewer tokens, of a list of them or a channels-last map."""
+    x, y = call.x, call.y
+    if x.dim() != y.dim():
+        return False
+    if x.dim() == 3:
+        return 1 < y.shape[1] < x.shape[1]
+    height, width = x.shape[1] / y.shape[1], x.shape[2] / y.shape[2]
+    return height == width >= 2 and y.shape[3] >= x.shape[3]
+
+
+def _is_pool(module: nn.Module) -> bool:
+    return isinstance(module, (*PLAIN_POOLS, *POOLS))
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    return all(hasattr(module, name) for name in OF_CONVOLUTIONS) and not isinstance(
+        module, nn.modules.conv._ConvTransposeNd
+    )
+
+
+def _first_channels(network: nn.Module) -> list[int]:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            return [module.in_channels]
+    return []
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    dtypes = (p.dtype for p in network.parameters() if p.is_floating_point())
+    return next(dtypes, torch.float32)
+
+
+def _by(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
