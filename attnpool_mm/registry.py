@@ -53,6 +53,7 @@ MODELS = PluginRegistry(
         "attnpool_mm.models.detector",
         "attnpool_mm.models.keywords",
         "attnpool_mm.models.mobilenet_v2",
+        "attnpool_mm.models.mobilenet_v3",
         "attnpool_mm.models.pooled",
         "attnpool_mm.models.resnet",
         "attnpool_mm.models.resnet_cifar",

@@ -12,6 +12,7 @@ MODULES = {
     "AttnPoolClassifier": "classifier",
     "AttnPoolDetector": "detector",
     "AttnPoolMobileNetV2": "mobilenet_v2",
+    "AttnPoolMobileNetV3": "mobilenet_v3",
     "AttnPoolResNet": "resnet",
     "AttnPoolResNetCIFAR": "resnet_cifar",
     "PooledBackbone": "pooled",

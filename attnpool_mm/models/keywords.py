@@ -13,9 +13,10 @@ from ..utils.checks import check_known_arguments
 from ..utils.errors import ConfigError
 from .resnet_cifar import blocks_per_stage
 
-RESNET_STRIDES, MOBILENET_STRIDES = "1222", "1222121"
 RESNET = "attnpool_mm.AttnPoolResNet"
 MOBILENET = "attnpool_mm.AttnPoolMobileNetV2"
+MOBILENET_V3 = "attnpool_mm.AttnPoolMobileNetV3"
+POOLED = "attnpool_mm.PooledBackbone"
 BACKBONES = {
     "resnet18": dict(type=RESNET, depth=18, pool_position="stage_end"),
     "resnet18_v2": dict(type=RESNET, depth=18, pool_position="first_block"),
@@ -23,7 +24,26 @@ BACKBONES = {
     "resnet50_v2": dict(type=RESNET, depth=50, pool_position="first_block"),
     "mobilenet": dict(type=MOBILENET, pool_position="stage_start"),
     "mobilenet_v2": dict(type=MOBILENET, pool_position="first_block"),
+    "mobilenetv3_small": dict(type=MOBILENET_V3, arch="small"),
+    "mobilenetv3_large": dict(type=MOBILENET_V3, arch="large"),
+    "resnext50": dict(
+        type=POOLED,
+        backbone=dict(
+            type="mmpretrain.ResNeXt", depth=50, groups=32, width_per_group=4
+        ),
+    ),
+    "regnetx_400mf": dict(
+        type=POOLED, backbone=dict(type="mmpretrain.RegNet", arch="regnetx_400mf")
+    ),
 }
+STRIDES = {
+    "mobilenet": "1222121",
+    "mobilenet_v2": "1222121",
+    "mobilenetv3_small": "22121111211",
+    "mobilenetv3_large": "121211211111211",
+    "regnetx_400mf": "2222",
+}
+USUAL_STRIDES = "1222"  # of the others
 PLAIN_POOLS = {
     "skip": None,
     "maxp": dict(type="MaxPool2d"),
@@ -44,12 +64,19 @@ SELF_ATTENTIVE_POOLS = {
     "dfmixp": dict(type="DeformableSelfAttentivePool2d"),
 }
 SUFFIXES = ("headfix2", "nowin", "reduced", "reduced0211", "reduced0842")
-HEADS = {RESNET: (4, 8, 16, 32), MOBILENET: (2, 4, 8, 16, 32, 64, 128)}
+# By number of stages. The paper has 4 and 7; a MobileNetV3 has a stage a block, whose
+# heads follow the channels.
+HEADS = {
+    4: (4, 8, 16, 32),
+    7: (2, 4, 8, 16, 32, 64, 128),
+    11: (2, 4, 4, 8, 8, 8, 8, 8, 16, 16, 16),
+    15: (2, 4, 4, 8, 8, 8, 16, 16, 16, 16, 16, 16, 32, 32, 32),
+}
 PATCHES = {  # None: a stage that cannot have a pool
-    (RESNET, "reduced"): (4, 2, 1, 1),
-    (RESNET, "reduced0211"): (None, 2, 1, 1),
-    (RESNET, "reduced0842"): (None, 8, 4, 2),
-    (MOBILENET, "reduced"): (4, 4, 4, 2, 2, 1, 1),
+    (4, "reduced"): (4, 2, 1, 1),
+    (4, "reduced0211"): (None, 2, 1, 1),
+    (4, "reduced0842"): (None, 8, 4, 2),
+    (7, "reduced"): (4, 4, 4, 2, 2, 1, 1),
 }
 DYNAMIC = dict(type="DynamicConv2d")
 GRAMMAR = "[prepool-POOL-STRIDE-]BACKBONE-POOL-STRIDES, or spem-DEPTH"
@@ -63,23 +90,27 @@ def arch_to_config(arch: str) -> dict[str, Any]:
 
             - BACKBONE: `resnet18`, `resnet50` (pools at the stages' ends),
               `resnet18_v2`, `resnet50_v2` (after the first block), `mobilenet`
-              (MobileNetV2, before the first block), `mobilenet_v2` (after it), each
-              also with `dy` in front: dynamic convolutions.
+              (MobileNetV2, before the first block), `mobilenet_v2` (after it);
+              `mobilenetv3_small`, `mobilenetv3_large`, `resnext50`, `regnetx_400mf`
+              (MMPretrain's, after the block with the stride); each also with `dy` in
+              front: dynamic convolutions.
             - POOL: `skip` (strided convolution), `maxp`, `avgp`, `lip`,
               `gaussian_pool`, `attnpool`; `nlp`, `dfmnlp`, `mixp`, `dfmixp`,
               `nlpnoexp`, `nlpnosigmoid`, `nlpnope`, `nlpnobn1`, `nlpnobn2`, these
               with any of the suffixes `_headfix2` (2 heads in every stage), `_nowin`
               (not normalised) and one of `_reduced`, `_reduced0211`, `_reduced0842`
               (larger patches).
-            - STRIDES: a digit a stage: 4 for a ResNet, 7 for a MobileNetV2.
-            - `prepool-POOL-STRIDE`: the stem's convolution gets stride 1, and that
-              pool follows it, in a ResNet in the place of the max-pool.
+            - STRIDES: a digit a stage: 4 for a ResNet, ResNeXt or RegNet, 7 for a
+              MobileNetV2, 11 for a small MobileNetV3 and 15 for a large one.
+            - `prepool-POOL-STRIDE`, of ResNets and MobileNetV2: the stem's convolution
+              gets stride 1, and that pool follows it, in a ResNet in the place of the
+              max-pool.
 
             Or `spem-DEPTH`: the CIFAR ResNet with bottlenecks and SPEM.
 
     Returns:
-        A dict of plain values for `AttnPoolResNet`, `AttnPoolMobileNetV2` or
-        `AttnPoolResNetCIFAR`.
+        A dict of plain values for `AttnPoolResNet`, `AttnPoolMobileNetV2`,
+        `AttnPoolMobileNetV3`, `AttnPoolResNetCIFAR` or `PooledBackbone`.
 
     Raises:
         ConfigError: A part of the keyword is not in the grammar.
@@ -123,18 +154,19 @@ class _Keyword:
                 self._first_part()
             self._wrong_backbone(backbone)
         config = deepcopy(BACKBONES[name])
-        kind = config["type"]
-        strides = self._strides(strides, RESNET_STRIDES if kind == RESNET
-                                else MOBILENET_STRIDES)  # fmt: skip
+        strides = self._strides(strides, STRIDES.get(name, USUAL_STRIDES))
         conv_cfg = DYNAMIC if dynamic else None
-        config.update(
-            strides=strides, pool_cfg=self._pools(pool, kind, strides, conv_cfg)
-        )
+        pools = self._pools(pool, strides, conv_cfg)
+        if prepool and config["type"] not in (RESNET, MOBILENET):
+            self._fail(f"prepool: ResNets and MobileNetV2 have one, {name} has none")
+        if config["type"] == POOLED:
+            return _pooled(config, strides, pools, conv_cfg)
+        config.update(strides=strides, pool_cfg=pools)
         if dynamic:
             config["conv_cfg"] = dict(DYNAMIC)
         if prepool:
             config.update(stem_stride=1, stem_pool_cfg=self._prepool(*parts[1:3]))
-        elif kind == RESNET:
+        elif config["type"] == RESNET:
             config["stem_pool_cfg"] = dict(type="MaxPool2d", kernel_size=2)
         return config
 
@@ -147,21 +179,23 @@ class _Keyword:
         return tuple(map(int, text))
 
     def _pools(
-        self, text: str, kind: str, strides: Sequence[int], conv_cfg: dict | None
+        self, text: str, strides: Sequence[int], conv_cfg: dict | None
     ) -> list[dict | None]:
         """The pool of each stage."""
         base, suffixes = self._pool("pool", text)
         if base in PLAIN_POOLS:
             pool = PLAIN_POOLS[base]
             return [dict(pool) if pool and s > 1 else None for s in strides]
-        heads = (2,) * len(strides) if "headfix2" in suffixes else HEADS[kind]
-        patches: Sequence[int | None] = (1,) * len(strides)
+        stages = len(strides)
+        heads = (2,) * stages if "headfix2" in suffixes else HEADS[stages]
+        patches: Sequence[int | None] = (1,) * stages
         reduced = _reduced(suffixes)
         if reduced:
-            if (kind, reduced) not in PATCHES:
-                self._fail(f"pool {text!r}: _{reduced} is for ResNets; for a "
-                           "MobileNetV2 _reduced is accepted")  # fmt: skip
-            patches = PATCHES[kind, reduced]
+            if (stages, reduced) not in PATCHES:
+                counts = [str(n) for n, suffix in PATCHES if suffix == reduced]
+                self._fail(f"pool {text!r}: _{reduced} is for backbones of "
+                           f"{' or '.join(counts)} stages, not {stages}")  # fmt: skip
+            patches = PATCHES[stages, reduced]
         pools: list[dict | None] = []
         for stride, head, patch in zip(strides, heads, patches, strict=True):
             if stride > 1 and patch is None:
@@ -266,6 +300,18 @@ class _Keyword:
         raise ConfigError(f"arch={self.arch!r}: {message}")
 
 
+def _pooled(
+    config: dict, strides: Sequence[int], pools: list[dict | None], conv_cfg: Any
+) -> dict[str, Any]:
+    """The config of a network that `PooledBackbone` pools."""
+    config["backbone"].update(strides=strides)
+    if conv_cfg:
+        config["backbone"]["conv_cfg"] = dict(type="attnpool_mm.DynamicConv2d")
+    stages = [f"layer{i + 1}" for i, pool in enumerate(pools) if pool]
+    pool_cfg = [pool for pool in pools if pool] or None
+    return config | dict(pool_cfg=pool_cfg, stages=stages or None)
+
+
 def _nearest(text: str, names: Sequence[str]) -> str | None:
     return next(iter(difflib.get_close_matches(text, names, n=1, cutoff=0.5)), None)
 
@@ -315,7 +361,8 @@ def AttnPoolBackbone(arch: str, **kwargs: Any) -> nn.Module:
             the backbone does not take.
 
     Returns:
-        An `AttnPoolResNet`, `AttnPoolMobileNetV2` or `AttnPoolResNetCIFAR`.
+        A network of the class that `arch_to_config` names, or of the one inside a
+        `PooledBackbone`.
 
     Example:
         >>> backbone = AttnPoolBackbone('mobilenet_v2-lip-1222121', out_indices=(4, 7))
@@ -323,11 +370,13 @@ def AttnPoolBackbone(arch: str, **kwargs: Any) -> nn.Module:
         ('AttnPoolMobileNetV2', (96, 1280))
     """
     config = arch_to_config(arch)
-    twice = sorted(set(config) & set(kwargs))
+    own = config["backbone"] if config["type"] == POOLED else config
+    twice = sorted(set(own) & set(kwargs))
     if twice:
         raise ConfigError(
             f"{', '.join(twice)}: given by arch={arch!r} already; change the keyword, "
-            f"or use type={config['type']!r} with arguments of its own"
+            f"or use type={own['type']!r} with arguments of its own"
         )
-    check_known_arguments(MODELS.get(config["type"]), kwargs)
-    return MODELS.build({**config, **kwargs})
+    check_known_arguments(MODELS.get(own["type"]), kwargs)
+    own.update(kwargs)
+    return MODELS.build(config)

@@ -15,6 +15,7 @@ from .conversion import convert
 from .shrinking import Shrinking, shrinkings_of, tensors_of, trace
 
 POSITIONS = ("block_end", "stage_end", "stage_start")
+LARGE = 2**12 * 3**3 * 5 * 7  # pixels, which strides of 1 to 10 divide many times
 
 
 def pool_downsampling(
@@ -88,8 +89,9 @@ def pool_downsampling(
         pools = convert(network, pairs, position, run.sequences)
         outputs = _run_converted(network, pools, run.image)
         _check_outputs(network, run.outputs, outputs)
+        given = _given(network, run.image, outputs)
     neighbours = convert(model, pairs, position, run.sequences)
-    _set_outputs(model, outputs, image_size)
+    _set_outputs(model, given)
     if hasattr(model, "get_layer_depth"):
         model.get_layer_depth = _LayerDepth(model, neighbours)
     model.train(model.training)  # which freezes anew what the network wants frozen
@@ -99,7 +101,7 @@ def pool_downsampling(
 @MODELS.register_module()
 def PooledBackbone(
     backbone: dict | nn.Module,
-    pool_cfg: dict | Sequence[dict | None],
+    pool_cfg: dict | Sequence[dict | None] | None,
     stages: Sequence[int | str] | None = None,
     position: str = "block_end",
     image_size: Sequence[int] = (224, 224),
@@ -109,7 +111,7 @@ def PooledBackbone(
     Args:
         backbone: Config of the backbone, e.g. `dict(type='mmpretrain.RegNet', …)`, or
             the backbone.
-        pool_cfg: As in `pool_downsampling`, as are the others.
+        pool_cfg: As in `pool_downsampling`, as are the others. None pools nothing.
         stages: Default: all places but the stem's.
         position: 'block_end', 'stage_end' or 'stage_start'.
         image_size: Height and width in pixels.
@@ -130,6 +132,9 @@ def PooledBackbone(
     """
     if not isinstance(backbone, nn.Module):
         backbone = MODELS.build(backbone)
+    if pool_cfg is None:
+        set_outputs(backbone, image_size)
+        return backbone
     return pool_downsampling(backbone, pool_cfg, stages, position, image_size)
 
 
@@ -150,18 +155,31 @@ def set_outputs(model: nn.Module, image_size: Sequence[int] = (224, 224)) -> Non
         ((8,), (2,))
     """
     with shapes_only(model) as network:
-        outputs = trace(network, image_size).outputs
-    _set_outputs(model, outputs, image_size)
+        run = trace(network, image_size)
+        given = _given(network, run.image, run.outputs)
+    _set_outputs(model, given)
 
 
-def _set_outputs(
-    model: nn.Module, outputs: Sequence[Tensor], image_size: Sequence[int]
-) -> None:
-    if outputs and all(out.dim() == 4 for out in outputs):
-        model.out_channels = tuple(out.shape[1] for out in outputs)
-        model.out_strides = tuple(
-            round(image_size[0] / out.shape[2]) for out in outputs
-        )
+def _given(
+    network: nn.Module, image: Tensor, outputs: list[Tensor]
+) -> list[tuple[int, int]]:
+    """Channels and stride of each output; none where one is no map."""
+    if image.shape[2] < LARGE:
+        # Beside which the pixels that are dropped or padded do not count
+        large = image.new_empty(*image.shape[:2], LARGE, LARGE)
+        try:
+            with torch.no_grad():
+                image, outputs = large, tensors_of(network(large))
+        except Exception:  # anything: a network may take images of one size alone
+            pass
+    if not all(out.dim() == 4 for out in outputs):
+        return []
+    return [(out.shape[1], round(image.shape[2] / out.shape[2])) for out in outputs]
+
+
+def _set_outputs(model: nn.Module, given: list[tuple[int, int]]) -> None:
+    if given:
+        model.out_channels, model.out_strides = zip(*given, strict=True)
 
 
 def _choose(model: nn.Module, places: list[Shrinking], stages: Any) -> list[Shrinking]:

@@ -103,17 +103,7 @@ class AttnPoolResNet(ResNet):
             conv_cfg=resolve_conv_cfg(conv_cfg),
             **kwargs,
         )
-        pool_stride = getattr(self.maxpool, "stride", 1)  # the CIFAR stem has no pool
-        if stem_pool_cfg is not None:
-            pool_stride = stem_pool_cfg.get("stride", 2)
-        pool_stages(
-            self,
-            self.res_layers,
-            strides,
-            self.stem_stride * pool_stride,
-            pools,
-            pool_position,
-        )
+        pool_stages(self, self.res_layers, pools, pool_position)
         for name, pool in zip(self.res_layers, pools, strict=True):
             first = getattr(self, name)[0]
             if (

@@ -275,18 +275,13 @@ class _Finder:
                 continue
             place = self._place_of(name)
             operators.setdefault(place, []).append(name)
-            if not (
-                isinstance(call.module, PLAIN_POOLS) or _is_convolution(call.module)
-            ):
+            if not (_is_pool(call.module) or _is_convolution(call.module)):
                 problems.setdefault(
                     place,
                     "shrinks its map by no strided convolution or pooling layer"
                     + (f", but by {name}" if name != place else ""),
                 )
-        # In the order in which they begin to run: the calls are in that of their ends,
-        # and a place's first operator ends before those of the next begin.
-        order = {name: i for i, name in enumerate(self.calls)}
-        names = sorted(operators, key=lambda name: order[operators[name][0]])
+        names = sorted(operators, key=lambda name: self.calls[name].start)
         return [
             self._shrinking(i, names, operators[name], problems.get(name, ""))
             for i, name in enumerate(names)

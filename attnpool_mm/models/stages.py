@@ -1,6 +1,5 @@
 """What the papers' backbones share: arguments by stage, and pools in stages."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,16 +7,12 @@ from torch import nn
 
 from ..utils.checks import check_int, is_int
 from ..utils.errors import ConfigError
-from .pooled import pool_downsampling, set_outputs
-
-MAX_SIDE = 2**24  # whose square times the channels still is an integer of 64 bits
+from .pooled import LARGE, pool_downsampling, set_outputs
 
 
 def pool_stages(
     model: nn.Module,
     stages: Sequence[str],
-    strides: Sequence[int],
-    stem_stride: int,
     pools: Sequence[dict | None],
     position: str,
 ) -> None:
@@ -26,23 +21,18 @@ def pool_stages(
     Args:
         model: The network, built with strides.
         stages: Names of its stages.
-        strides: Their strides.
-        stem_stride: How many times smaller the stem makes the image.
         pools: The pool of each stage, or None.
         position: As in `pool_downsampling`, or 'first_block' for 'block_end'.
     """
-    # Of an image in which every map, the last of a few pixels too, is whole windows
-    side = min(4 * stem_stride * math.prod(strides), MAX_SIDE)
+    size = (LARGE, LARGE)  # in which the last map still is large
     pooled = dict(zip(stages, pools, strict=True))
     pooled = {name: pool for name, pool in pooled.items() if pool is not None}
     if not pooled:
-        set_outputs(model, (side, side))
+        set_outputs(model, size)
         return
     if position == "first_block":
         position = "block_end"
-    pool_downsampling(
-        model, list(pooled.values()), list(pooled), position, (side, side)
-    )
+    pool_downsampling(model, list(pooled.values()), list(pooled), position, size)
 
 
 def check_by_stage(

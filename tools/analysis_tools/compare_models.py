@@ -24,14 +24,14 @@ from torch import nn
 
 from attnpool_mm.analysis import measure_complexity
 from attnpool_mm.analysis.benchmark import take_turns
+from attnpool_mm.analysis.results import write_json, write_plot
+from attnpool_mm.engine import launch
+from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.config import (
     build_for_counting,
     counted_method,
     input_shape,
 )
-from attnpool_mm.analysis.results import write_json, write_plot
-from attnpool_mm.utils.checks import check_int
-from attnpool_mm.engine import launch
 from attnpool_mm.utils.errors import ConfigError
 
 REPEATS = 9

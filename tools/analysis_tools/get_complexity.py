@@ -20,13 +20,13 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from attnpool_mm.analysis import Complexity, measure_complexity
+from attnpool_mm.analysis.results import write_json, write_plot
+from attnpool_mm.engine import launch
 from attnpool_mm.utils.config import (
     build_for_counting,
     counted_method,
     input_shape,
 )
-from attnpool_mm.analysis.results import write_json, write_plot
-from attnpool_mm.engine import launch
 from attnpool_mm.utils.errors import ConfigError
 
 COLUMNS = ("layer", "last result", "parameters", "MFLOPs", "live kB", "layer kB")

@@ -20,8 +20,8 @@ from mmengine.config import Config
 from torch import nn
 
 from attnpool_mm.analysis import Complexity, measure_complexity
-from attnpool_mm.utils.config import build_for_counting, image_size
 from attnpool_mm.engine import launch
+from attnpool_mm.utils.config import build_for_counting, image_size
 from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]

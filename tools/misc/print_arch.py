@@ -1,4 +1,8 @@
-"""Show what an architecture keyword stands for: its config, and its stages."""
+"""Show where a network shrinks its map, and what stands there.
+
+python tools/misc/print_arch.py resnet18-nlp_headfix2_nowin-1222
+python tools/misc/print_arch.py CONFIG
+"""
 
 import argparse
 import sys
@@ -8,21 +12,29 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmengine.config import Config
+from torch import nn
 
-from attnpool_mm.analysis import Stage, describe_stages
-from attnpool_mm.models import AttnPoolBackbone, arch_to_config
 from attnpool_mm.engine import launch
+from attnpool_mm.models import (
+    AttnPoolBackbone,
+    Shrinking,
+    arch_to_config,
+    find_shrinkings,
+)
+from attnpool_mm.pooling import AttentionPool2d, SelfAttentivePool2d, WeightedPool2d
+from attnpool_mm.utils.config import build_for_counting
 from attnpool_mm.utils.errors import ConfigError
 
 COLUMNS = (
-    "stage", "stride", "map", "channels", "pool", "patch", "heads", "normalised"
+    "index", "module", "what", "stride", "map", "channels", "patch", "heads",
+    "normalised", "",
 )  # fmt: skip
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("arch", help="e.g. resnet18-nlp_headfix2_nowin-1222")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("network", help="an architecture keyword, or a config file")
     parser.add_argument(
         "--shape",
         type=int,
@@ -34,38 +46,56 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(stages: Sequence[Stage]) -> str:
-    """The stages as lines of text."""
-    rows = [COLUMNS, *map(_row, stages)]
+def table(backbone: nn.Module, places: Sequence[Shrinking]) -> str:
+    """The places where a backbone shrinks its map, as lines of text."""
+    rows = [COLUMNS, *(_row(i, p, backbone) for i, p in enumerate(places))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.insert(1, "  ".join("-" * width for width in widths).rstrip())
     return "\n".join(lines)
 
 
-def _row(stage: Stage) -> tuple[str, ...]:
-    normalised = {None: "", True: "yes", False: "no"}[stage.normalize]
+def _row(index: int, place: Shrinking, backbone: nn.Module) -> tuple[str, ...]:
+    pool = backbone.get_submodule(place.name)
+    patch = heads = normalised = ""
+    for part in pool.modules() if place.is_pool else ():
+        if isinstance(part, SelfAttentivePool2d):
+            patch = str(part.patch_size)
+        if isinstance(part, SelfAttentivePool2d | AttentionPool2d):
+            heads = str(part.attention.num_heads)
+    if isinstance(pool, WeightedPool2d):
+        normalised = "yes" if pool.normalize else "no"
+    height, width = (*place.out_size, 1)[:2]
     return (
-        stage.name,
-        str(stage.stride),
-        f"{stage.height}x{stage.width}",
-        str(stage.channels),
-        stage.pool,
-        str(stage.patch_size or ""),
-        str(stage.num_heads or ""),
+        str(index),
+        place.name,
+        place.kind,
+        str(place.stride),
+        f"{height}x{width}",
+        str(place.out_channels),
+        patch,
+        heads,
         normalised,
+        ", ".join(
+            ["stem"] * place.is_stem + ["cannot be pooled"] * bool(place.problem)
+        ),
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the config and the table."""
+    """Print the config of a keyword, and the table."""
     if len(args.shape) > 2:
         raise ConfigError(f"--shape {args.shape}: one or two integers are accepted")
-    config = arch_to_config(args.arch)
-    backbone = AttnPoolBackbone(args.arch)
-    stages = describe_stages(backbone, (args.shape[0], args.shape[-1]))
-    print(Config(dict(backbone=config)).pretty_text)
-    print(table(stages))
+    if args.network.endswith((".py", ".json", ".yaml", ".yml")):
+        model = build_for_counting(launch.read_config(args.network))
+        backbone = getattr(model, "backbone", model)
+    else:
+        config = arch_to_config(args.network)
+        backbone = AttnPoolBackbone(args.network)
+        print(Config(dict(backbone=config)).pretty_text)
+    places = find_shrinkings(backbone, (args.shape[0], args.shape[-1]))
+    print(table(backbone, places))
+    print("\n`stages` of pool_downsampling takes indices, or names of modules.")
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from attnpool_mm.utils.config import build_for_counting
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.checkpoint.state_dict import find_state_dict
 from attnpool_mm.checkpoint.transfer import (
@@ -25,6 +24,7 @@ from attnpool_mm.checkpoint.transfer import (
     transfer_backbone,
 )
 from attnpool_mm.engine import launch, preflight
+from attnpool_mm.utils.config import build_for_counting
 from attnpool_mm.utils.errors import ConfigError
 
 
