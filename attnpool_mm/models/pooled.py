@@ -45,8 +45,9 @@ def pool_downsampling(
             `tools/misc/print_arch.py`) or by the name of a module at or around them.
             Default: all but the stem's.
         position: Where the pool goes: 'block_end', after the block that shrank;
-            'stage_end', after the last block before the next place, so that the whole
-            stage runs at full resolution; 'stage_start', before the block.
+            'stage_end', after the stage around it, or without one after the last block
+            before the next place, so that the whole stage runs at full resolution;
+            'stage_start', before the block.
         image_size: Height and width in pixels of an image that the network takes. Only
             shapes are made of it.
 

@@ -39,8 +39,8 @@ class Shrinking:
         in_size: Height and width of the map that it gets.
         out_size: Height and width of the map that it gives.
         operators: Names of the convolutions and pooling layers in it that shrink.
-        stage_end: Name of the module that ends its stage: the last before the next
-            place, as far as the map can be followed.
+        stage_end: Name of the module that ends its stage: the one around it that
+            shrinks as much, or else the last one before the next place.
         stage_channels: Channels of the map at the stage's end.
         is_pool: Whether it is a pooling layer, which a pool replaces.
         is_stem: Whether it belongs to the stem.
@@ -367,9 +367,12 @@ class _Finder:
         return beside and _is_convolution(this) and _is_convolution(first)
 
     def _stage_end(self, index: int, names: list[str]) -> str:
-        """The module that gives the map which the next place gets."""
+        """The stage around a place, or else what gives the map to the next place."""
         call = self.calls[names[index]]
-        if index + 1 < len(names):
+        around = [c for c in self._around(call) if _stride(c) == _stride(call)]
+        if around:
+            makers = around
+        elif index + 1 < len(names):
             following = self.calls[names[index + 1]]
             makers = [
                 c
