@@ -18,6 +18,7 @@ from mmengine.registry import OPTIM_WRAPPERS, RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 
+from ..utils.config import type_name
 from ..utils.errors import ConfigError
 
 SCOPES = ("mmpretrain", "mmdet")
@@ -166,11 +167,11 @@ def adapt_to_device(cfg: Config) -> None:
         ConfigError: If the model cannot train in mixed precision there.
     """
     wrapper = cfg.get("optim_wrapper") or {}
-    if get_device() == "cpu" and wrapper.get("type") == "AmpOptimWrapper":
+    if get_device() == "cpu" and type_name(wrapper) == "AmpOptimWrapper":
         if "rpn_head" in cfg.get("model", {}):
             raise ConfigError(
-                f"--amp: {cfg.model.type} picks its proposals with MMCV's NMS, which "
-                "has no bfloat16 on the CPU; leave --amp out there"
+                f"--amp: {type_name(cfg.model)} picks its proposals with MMCV's NMS, "
+                "which has no bfloat16 on the CPU; leave --amp out there"
             )
         wrapper.type = "CPUAmpOptimWrapper"
         for gpu_only in ("loss_scale", "dtype", "use_fsdp"):
@@ -245,10 +246,7 @@ def check_visualizer(cfg: Config) -> None:
         ConfigError: If it is not.
     """
     backends = (cfg.get("visualizer") or {}).get("vis_backends") or []
-    wanted = any(
-        str(backend.get("type")).endswith("TensorboardVisBackend")
-        for backend in backends
-    )
+    wanted = any(type_name(b) == "TensorboardVisBackend" for b in backends)
     if wanted and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
         raise ConfigError(
             "visualizer.vis_backends: TensorboardVisBackend needs a package that is "

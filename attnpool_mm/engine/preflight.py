@@ -4,7 +4,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
-from inspect import isclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import DATASETS, OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 from torch.optim import Optimizer
@@ -21,18 +21,17 @@ from ..checkpoint import load_checkpoint_file
 from ..layers import SPEM, DynamicConv2d
 from ..models import detector
 from ..pooling import SelfAttentivePool2d
-from ..utils.config import datasets_of
+from ..utils.config import datasets_of, registered_class, type_name
 from ..utils.errors import ConfigError
 from .spem import SPEMOptimWrapperConstructor, group_of, penalized_layers
-
-# data sets whose samples are the folder itself when `ann_file` is empty
-FOLDER_DATASETS = ("CustomDataset", "ImageNet", "ImageNet21k", "STL10")
 
 
 def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> None:
     """Check that the local files and folders which the data sets name are there.
 
     Data sets that need no files (embedded or downloaded ones) and remote paths pass.
+    A data set is taken to download its files if its class has an argument `download`
+    that is true, or to read them from its folder if it has no `ann_file`.
 
     Args:
         cfg: The whole config.
@@ -45,7 +44,7 @@ def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> No
         loader = cfg.get(f"{name}_dataloader") or {}
         outer = loader.get("dataset")
         for key, dataset in datasets_of(outer, f"{name}_dataloader.dataset"):
-            _check_dataset(key, dataset)
+            _check_dataset(key, dataset, cfg.get("default_scope"))
         evaluator = cfg.get(f"{name}_evaluator")
         listed = isinstance(evaluator, list | tuple)
         for i, metric in enumerate(evaluator if listed else [evaluator]):
@@ -100,7 +99,7 @@ def check_resumable(path: str, trust: bool = False) -> None:
         )
 
 
-def _check_dataset(key: str, dataset: ConfigDict) -> None:
+def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
     if _is_remote(dataset):
         return
     root = dataset.get("data_root") or ""
@@ -112,13 +111,15 @@ def _check_dataset(key: str, dataset: ConfigDict) -> None:
         if os.path.isabs(ann_file):
             advice = f"{key}.ann_file=FILE"
         _check(f"{key}.ann_file", os.path.join(root, ann_file), advice)
-    kind = dataset.get("type")
-    kind = kind.rsplit(".", 1)[-1] if isinstance(kind, str) else None
-    if not ann_file and (kind not in FOLDER_DATASETS or dataset.get("download")):
-        return
     if any(_is_remote(step) for step in dataset.get("pipeline") or []):
         return
     prefix = dataset.get("data_prefix") or ""
+    if not ann_file:
+        if not (root or prefix):  # embedded
+            return
+        kind = registered_class(dataset.get("type"), DATASETS, scope)
+        if kind is None or dataset.get("download", _downloads(kind)):
+            return
     named = isinstance(prefix, dict)
     for name, folder in prefix.items() if named else [(None, prefix)]:
         if not isinstance(folder, str) or (ann_file and not folder):
@@ -128,6 +129,16 @@ def _check_dataset(key: str, dataset: ConfigDict) -> None:
             prefix_key = f"{key}.data_root"
         advice = f"{key}.data_root" if root else prefix_key
         _check(prefix_key, os.path.join(root, folder), f"{advice}=FOLDER")
+
+
+def _downloads(kind: type) -> bool:
+    """Whether a data set downloads its files unless it is told not to."""
+    for cls in kind.__mro__:
+        if "__init__" in vars(cls):
+            option = signature(cls.__init__).parameters.get("download")
+            if option is not None:
+                return option.default is True
+    return False
 
 
 def _check(key: str, path: Any, advice: str) -> None:
@@ -165,7 +176,7 @@ def check_pretrained(runner: Runner) -> None:
     backbone = getattr(model, "backbone", None)
     for name, part in (("model", model), ("model.backbone", backbone)):
         init_cfg = getattr(part, "init_cfg", None)
-        if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
+        if type_name(init_cfg) == "Pretrained":
             _check_weights(init_cfg, f"{name}.init_cfg", part)
 
 
@@ -272,13 +283,10 @@ def _penalizes(optim_wrapper: Any, layers: Sequence[SPEM]) -> bool:
     optimizer = getattr(optim_wrapper, "optimizer", None)
     if isinstance(optim_wrapper, dict):
         optimizer = optim_wrapper.get("optimizer")
-        constructor = optim_wrapper.get("constructor")
-        if isinstance(constructor, str):
-            with OPTIM_WRAPPER_CONSTRUCTORS.switch_scope_and_registry(None) as registry:
-                constructor = registry.get(constructor)
-        if isclass(constructor) and issubclass(
-            constructor, SPEMOptimWrapperConstructor
-        ):
+        constructor = registered_class(
+            optim_wrapper.get("constructor"), OPTIM_WRAPPER_CONSTRUCTORS
+        )
+        if constructor and issubclass(constructor, SPEMOptimWrapperConstructor):
             return True
     if not isinstance(optimizer, Optimizer):
         return False

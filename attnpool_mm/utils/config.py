@@ -1,19 +1,60 @@
 """What is read off a config: its data sets, its image size, its model."""
 
 from collections.abc import Iterator
+from inspect import isclass
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, DefaultScope, Registry
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from .errors import ConfigError
 
-# Pixels of the images of a data set, where no transform sets their size.
-DATASET_SIZES = {"CIFAR10": 32, "CIFAR100": 32, "STL10": 96, "Digits": 8}
+# The argument that sets the images' size, of the transforms that do
+RESIZING = {"Resize": "scale", "ResizeEdge": "scale", "CenterCrop": "crop_size"}
+CROPPING = {"RandomCrop": "crop_size", "RandomResizedCrop": "scale"}
 RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
+
+
+def type_name(cfg: Any) -> str:
+    """The bare name of a config's `type`: a string's without its scope, or a class's.
+
+    Args:
+        cfg: A config's dict. Of anything else, or without a type, the name is empty.
+
+    Example:
+        >>> type_name(dict(type='mmdet.FPN')), type_name(dict(type=nn.ReLU))
+        ('FPN', 'ReLU')
+    """
+    kind = cfg.get("type") if isinstance(cfg, dict) else None
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    return name.rsplit(".", 1)[-1]
+
+
+def registered_class(
+    kind: Any, registry: Registry, scope: str | None = None
+) -> type | None:
+    """The class that a config's `type` names; None if there is none.
+
+    Args:
+        kind: The value of `type`: a name, with or without a scope, or the class.
+        registry: MMEngine's root registry of such classes.
+        scope: The scope of a bare name; by default MMEngine's default scope.
+
+    Example:
+        >>> from mmengine.registry import DATASETS
+        >>> registered_class('attnpool_mm.Digits', DATASETS).__name__
+        'Digits'
+    """
+    if isinstance(kind, str):
+        with registry.switch_scope_and_registry(scope) as found:
+            try:
+                kind = found.get(kind)
+            except RuntimeError:  # what MMEngine raises for a name without a dot
+                return None
+    return kind if isclass(kind) else None
 
 
 def datasets_of(dataset: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
@@ -32,8 +73,9 @@ def datasets_of(dataset: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:
 def image_size(cfg: Config) -> tuple[int, int]:
     """Height and width of the images in pixels that a config tests with.
 
-    They are what the test pipeline resizes or crops to, and the preprocessor pads to
-    a multiple. Where the pipeline keeps the ratio of height and width, they are the
+    They are what the test pipeline resizes or crops to, or where it leaves the images
+    as they are, what the training pipeline does; and the preprocessor pads to a
+    multiple. Where the pipeline keeps the ratio of height and width, they are the
     largest of a landscape photograph: `(1333, 800)` gives 800x1333, padded to a
     multiple of 32 800x1344.
 
@@ -41,7 +83,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
         cfg: A whole config.
 
     Raises:
-        ConfigError: The pipeline does not set the size.
+        ConfigError: Neither pipeline sets the size.
 
     Example:
         >>> pipeline = [dict(type='ResizeEdge', scale=256, edge='short'),
@@ -50,27 +92,62 @@ def image_size(cfg: Config) -> tuple[int, int]:
         ...     test_dataloader=dict(dataset=dict(pipeline=pipeline)))))
         (224, 224)
     """
-    size = None
-    wrapped = (cfg.get("test_dataloader") or {}).get("dataset")
-    for _, dataset in list(datasets_of(wrapped, "test_dataloader.dataset"))[:1]:
-        size = DATASET_SIZES.get(_name(dataset))
-        for step in dataset.get("pipeline") or []:
-            name = _name(step)
-            if name in ("Resize", "ResizeEdge") and step.get("scale") is not None:
-                size = step["scale"]
-                if step.get("keep_ratio") and not isinstance(size, int):
-                    size = (max(size), min(size))
-            elif name == "CenterCrop":
-                size = step["crop_size"]
+    size = _last_size(cfg, "test_dataloader", RESIZING)
+    size = size or _last_size(cfg, "train_dataloader", RESIZING | CROPPING)
     if size is None:
         raise ConfigError(
-            "the test pipeline sets no image size: test_dataloader.dataset.pipeline "
-            "with Resize, ResizeEdge or CenterCrop is expected"
+            "no pipeline sets the image size: test_dataloader.dataset.pipeline with "
+            f"{', '.join(RESIZING)} is expected, or train_dataloader.dataset.pipeline "
+            f"with one of these, {' or '.join(CROPPING)}"
         )
     width, height = (size, size) if isinstance(size, int) else size
-    inner = (cfg.get("model") or {}).get("data_preprocessor")
-    divisor = (inner or cfg.get("data_preprocessor") or {}).get("pad_size_divisor") or 1
+    divisor = _preprocessor(cfg).get("pad_size_divisor") or 1
     return height + -height % divisor, width + -width % divisor
+
+
+def _last_size(cfg: Config, loader: str, arguments: dict[str, str]) -> Any:
+    """What the last of the transforms in `arguments` sets, in the first data set."""
+    size = None
+    outer = (cfg.get(loader) or {}).get("dataset")
+    for _, dataset in list(datasets_of(outer, loader))[:1]:
+        for step in dataset.get("pipeline") or []:
+            name = type_name(step)
+            given = step.get(arguments.get(name, ""))
+            if given is not None:
+                size = given
+                if isinstance(size, int):
+                    continue
+                if name == "RandomCrop":  # alone in giving the height first
+                    size = (size[1], size[0])
+                if step.get("keep_ratio"):
+                    size = (max(size), min(size))
+    return size
+
+
+def images_are_rgb(cfg: Config) -> bool:
+    """Whether a classifier's test images have their channels in the order R, G, B.
+
+    A data set's own images, CIFAR's for example, have unless the preprocessor turns
+    them round (`to_rgb`). A file is read as B, G, R.
+
+    Args:
+        cfg: A whole config.
+
+    Example:
+        >>> images_are_rgb(Config(dict(test_dataloader=dict(
+        ...     dataset=dict(type='CIFAR10', pipeline=[dict(type='PackInputs')])))))
+        True
+    """
+    outer = (cfg.get("test_dataloader") or {}).get("dataset")
+    steps = [s for _, d in datasets_of(outer, "") for s in d.get("pipeline") or []]
+    if any(type_name(step).startswith("Load") for step in steps):
+        return False
+    return not _preprocessor(cfg).get("to_rgb")
+
+
+def _preprocessor(cfg: Config) -> dict:
+    inner = (cfg.get("model") or {}).get("data_preprocessor")
+    return inner or cfg.get("data_preprocessor") or {}
 
 
 def input_shape(cfg: Config, shape: list[int] | None = None) -> tuple[int, ...]:
@@ -142,9 +219,3 @@ class _NoRandomFills(TorchFunctionMode):
         if func in RANDOM_FILLS:
             return args[0]
         return func(*args, **(kwargs or {}))
-
-
-def _name(cfg: Any) -> str:
-    kind = cfg.get("type")
-    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return name.rsplit(".", 1)[-1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmpretrain.datasets import CIFAR10, BaseDataset
 
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.utils.errors import ConfigError
@@ -27,7 +28,19 @@ def config_file(tmp_path, monkeypatch):
     return path
 
 
+class OwnImages(BaseDataset):
+    """A data set of a user's, which nothing here knows of."""
+
+
+class OwnCIFAR(CIFAR10):
+    """One that downloads as its parent does."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+
+
 def data_config(dataset, **keys):
+    keys = {"default_scope": "mmpretrain", **keys}
     return Config({"val_dataloader": {"dataset": dataset}, **keys})
 
 
@@ -143,13 +156,17 @@ class TestDataPaths:
         (tmp_path / "val2017").mkdir()
         check_val({**dataset, "data_prefix": {"img": "val2017/"}})
 
-    @pytest.mark.parametrize("kind", ["CustomDataset", "mmpretrain.ImageNet"])
-    def test_missing_folder_of_classes(self, tmp_path, kind):
+    @pytest.mark.parametrize(
+        "kind",
+        ["CustomDataset", "mmpretrain.ImageNet", "attnpool_mm.STL10", "DTD", OwnImages],
+    )
+    def test_missing_folder(self, tmp_path, kind):
         dataset = {"type": kind, "data_root": str(tmp_path)}
         assert str(tmp_path / "val") in error_of({**dataset, "data_prefix": "val"})
         check_val(dataset)
-        message = error_of({"type": kind, "data_root": str(tmp_path / "no")})
-        assert message.startswith("val_dataloader.dataset.data_root: ")
+        absent = {"type": kind, "data_root": str(tmp_path / "no")}
+        assert error_of(absent).startswith("val_dataloader.dataset.data_root: ")
+        check_val({**absent, "download": True})
 
     def test_the_advice_helps(self, tmp_path):
         """Doing what the message says makes the check pass."""
@@ -192,6 +209,7 @@ class TestDataPaths:
             {"type": "attnpool_mm.Digits", "split": "test"},
             {"type": "CIFAR10", "data_prefix": "data/cifar10", "split": "test"},
             {"type": "CIFAR10", "data_root": "data/cifar10"},
+            {"type": OwnCIFAR, "data_root": "data/cifar10"},
             {"type": "CocoDataset", "ann_file": "https://host/a.json"},
             {"type": "CocoDataset", "data_root": "s3://data/", "ann_file": "a.json"},
             {"type": "CustomDataset", "data_prefix": "openmmlab:s3://data"},

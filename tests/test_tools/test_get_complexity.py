@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from math import ceil
 from pathlib import Path
 
 import cv2
@@ -11,8 +10,8 @@ import pytest
 from tool_modules import load_tool
 
 from attnpool_mm.analysis import measure_complexity
-from attnpool_mm.utils.config import build_for_counting, image_size
 from attnpool_mm.engine.launch import read_config
+from attnpool_mm.utils.config import build_for_counting
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "analysis_tools" / "get_complexity.py"
@@ -125,7 +124,7 @@ def test_depth_and_options(run):
         ((DIGITS, "--cfg-options", "model.backbone.type=Nothing"), "Nothing"),
         (
             (DIGITS, "--cfg-options", "test_dataloader.dataset.pipeline=[]",
-             "test_dataloader.dataset.type=Other"),
+             "train_dataloader.dataset.pipeline=[]"),
             "or say it with --shape",
         ),
     ],
@@ -146,29 +145,6 @@ def test_as_a_program():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and "does not run on it" in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("pipeline", "dataset", "size"),
-    [
-        ([dict(type="Resize", scale=(1333, 800), keep_ratio=True)], "", (800, 1333)),
-        ([dict(type="Resize", scale=(800, 1333), keep_ratio=True)], "", (800, 1333)),
-        ([dict(type="mmdet.Resize", scale=(320, 240))], "", (240, 320)),
-        ([dict(type="Resize", scale=96), dict(type="PackInputs")], "Digits", (96, 96)),
-        ([dict(type="Resize", scale=96), dict(type="CenterCrop", crop_size=(64, 48))],
-         "", (48, 64)),
-        ([dict(type="PackInputs")], "mmpretrain.CIFAR10", (32, 32)),
-    ],
-)  # fmt: skip
-def test_image_sizes(pipeline, dataset, size):
-    from mmengine.config import Config
-
-    inner = dict(type=dataset, pipeline=pipeline)
-    wrapped = dict(type="RepeatDataset", dataset=inner, times=2)
-    cfg = Config(dict(test_dataloader=dict(dataset=wrapped)))
-    assert image_size(cfg) == size
-    cfg.model = dict(data_preprocessor=dict(pad_size_divisor=32))
-    assert image_size(cfg) == tuple(32 * ceil(side / 32) for side in size)
 
 
 def test_every_config_has_its_row(table_tool):
