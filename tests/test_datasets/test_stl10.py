@@ -188,16 +188,16 @@ def test_files_of_the_official_bytes(official, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(split="val"), "split='val': accepted are 'train', 'test', 'unlabeled'"),
-        (dict(split=None), "split=None: accepted are"),
-        (dict(check="none"), "check='none': accepted are 'format', 'size', 'md5'"),
-        (dict(fold=10), "fold=10: an integer from 0 to 9, or None"),
-        (dict(fold=-1), "fold=-1: an integer"),
-        (dict(fold=True), "fold=True: an integer"),
-        (dict(fold="1"), "fold='1': an integer"),
-        (dict(fold=1, split="test"), "fold=1: the folds are of split='train'"),
-        (dict(fold=1, split="unlabeled"), "fold=1: the folds are of split='train'"),
-        (dict(data_root=""), "data_root='': the folder that holds stl10_binary/"),
+        (dict(split="val"), "split='val'"),
+        (dict(split=None), "split=None"),
+        (dict(check="none"), "check='none'"),
+        (dict(fold=10), "fold=10"),
+        (dict(fold=-1), "fold=-1"),
+        (dict(fold=True), "fold=True"),
+        (dict(fold="1"), "fold='1'"),
+        (dict(fold=1, split="test"), "fold=1.* split='train'.*'test'"),
+        (dict(fold=1, split="unlabeled"), "fold=1.* split='train'.*'unlabeled'"),
+        (dict(data_root=""), "data_root=''"),
     ],
     ids=str,
 )
@@ -218,7 +218,7 @@ def test_a_wrong_argument_is_refused_before_any_file_is_read(arguments, message)
 )
 def test_a_missing_file_is_named(own, name, arguments):
     (own / name).unlink()
-    message = f"data_root='{own}': there is no {own}/{name}; .*download=True"
+    message = f"data_root='{own}'.*{own}/{name}.*download=True"
     assert_refused(message, own, check="format", **arguments)
 
 
@@ -233,7 +233,7 @@ def test_files_of_another_split_are_not_needed(own):
 def test_a_file_that_was_cut(own, cut):
     path = own / "train_X.bin"
     path.write_bytes(bytes(20 * 27648 - cut))
-    message = f"train_X.bin: it has {20 * 27648 - cut} bytes, and a multiple of 27648"
+    message = f"train_X.bin.* {20 * 27648 - cut} .* 27648"
     assert_refused(message, own, check="format")
 
 
@@ -243,23 +243,20 @@ def test_a_file_that_is_not_of_the_official_size(official, check, missing):
     size = 5000 * 27648 - missing
     with open(official / "train_X.bin", "r+b") as file:
         file.truncate(size)
-    message = (
-        f"train_X.bin: it has {size} bytes, and 138240000 are expected, 5000 images"
-        ".* check='format'"
-    )
+    message = f"train_X.bin.* {size} .* 138240000 .* 5000 .* check='format'"
     assert_refused(message, official, check=check)
 
 
 def test_an_empty_file(own):
     (own / "unlabeled_X.bin").write_bytes(b"")
-    message = "unlabeled_X.bin: it has 0 bytes, and a multiple of 27648"
+    message = "unlabeled_X.bin.* 0 .* 27648"
     assert_refused(message, own, split="unlabeled", check="format")
 
 
 @pytest.mark.parametrize("count", [0, 11, 13])
 def test_images_and_labels_that_differ_in_number(own, count):
     (own / "test_y.bin").write_bytes(b"\1" * count)
-    message = f"test_y.bin: it has {count} bytes, and 12 are expected"
+    message = f"test_y.bin.* {count} .* 12 "
     assert_refused(message, own, split="test", check="format")
 
 
@@ -268,19 +265,19 @@ def test_a_label_of_no_class(own, label):
     labels = bytearray((own / "train_y.bin").read_bytes())
     labels[13] = label
     (own / "train_y.bin").write_bytes(labels)
-    message = f"train_y.bin: the label at byte 13 is {label}, and 1 to 10 are expected"
+    message = f"train_y.bin.* 13 .* {label}, .* 1 to 10 "
     assert_refused(message, own, check="format")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0 20", "line 4: '20' is no index into the 20 images"),
-        ("-1 3", "line 4: '-1' is no index"),
-        ("1 two", "line 4: 'two' is no index"),
-        ("1.0", "line 4: '1.0' is no index"),
-        ("", "line 4: it has 0 indices"),
-        ("0 1\n2 3", "it has 11 lines, and 10 are expected"),
+        ("0 20", "line 4: '20' .* 20 images"),
+        ("-1 3", "line 4: '-1'"),
+        ("1 two", "line 4: 'two'"),
+        ("1.0", "line 4: '1.0'"),
+        ("", "line 4: .* 0 "),
+        ("0 1\n2 3", " 11 .* 10 "),
     ],
 )
 def test_a_broken_fold(own, line, message):
@@ -295,7 +292,7 @@ def test_a_short_fold_of_the_official_files(official):
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:9], "0 1 2"]))
     assert len(STL10(str(official), fold=0)) == 1000
-    message = "line 10: it has 3 indices, and 1000 are expected"
+    message = "line 10: .* 3 .* 1000 "
     assert_refused(message, official, fold=9)
 
 
@@ -309,7 +306,7 @@ def test_download(tmp_path, monkeypatch):
     monkeypatch.setattr(stl10, "ARCHIVE_MD5", md5)
 
     target = tmp_path / "target/stl10"
-    assert_refused("there is no .*train_X.bin", target, check="format")
+    assert_refused("data_root=.*train_X.bin", target, check="format")
     dataset = read(target, download=True)
     np.testing.assert_array_equal(dataset.get_gt_labels(), written["train"][1])
     archive.unlink()
@@ -350,10 +347,8 @@ def test_base_config_makes_batches(tmp_path, monkeypatch, name):
 
 def test_missing_data_is_said_with_its_option(tmp_path, monkeypatch):
     cfg = load_base(monkeypatch, tmp_path)
-    message = (
-        f"train_dataloader.dataset.data_root: '{tmp_path}/stl10/' does not exist; .*"
-        "--cfg-options train_dataloader.dataset.data_root=FOLDER"
-    )
+    key = "train_dataloader.dataset.data_root"
+    message = f"{key}: '{tmp_path}/stl10/'.* --cfg-options {key}="
     with pytest.raises(ConfigError, match=message):
         preflight.check_data_paths(cfg)
     for name in ("train", "val"):

@@ -8,7 +8,7 @@ from urllib.request import urlopen
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
 from mmpretrain.datasets import CIFAR10, BaseDataset
 
 from attnpool_mm.engine import launch, preflight
@@ -62,7 +62,7 @@ def test_options_are_key_and_value(capsys):
     assert args.cfg_options == {"a.b": 1, "c": ["x", 2]}
     with pytest.raises(SystemExit):
         parser.parse_args(["tiny.py", "--cfg-options", "a.b=1", "model.depth"])
-    assert "'model.depth': expected KEY=VALUE" in capsys.readouterr().err
+    assert "'model.depth'" in capsys.readouterr().err
 
 
 class TestConfig:
@@ -84,13 +84,13 @@ class TestConfig:
     @pytest.mark.parametrize("text", ["model = (", "_base_ = 'mmdet::nothing.py'"])
     def test_wrong_config_text(self, tmp_path, text):
         (tmp_path / "wrong.py").write_text(text)
-        with pytest.raises(ConfigError, match="config .*wrong.py: "):
+        with pytest.raises(ConfigError, match="config .*wrong.py"):
             launch.load_config(make_args(tmp_path / "wrong.py"))
 
     @pytest.mark.parametrize("line", ["", "default_scope = 'mmseg'"])
     def test_scope_must_be_known(self, tmp_path, line):
         (tmp_path / "a.py").write_text(line)
-        with pytest.raises(ConfigError, match="default_scope.*mmpretrain, mmdet"):
+        with pytest.raises(ConfigError, match="default_scope=.*mmpretrain, mmdet"):
             launch.load_config(make_args(tmp_path / "a.py"))
 
     def test_options(self):
@@ -247,7 +247,7 @@ class TestCompile:
 
     @pytest.mark.parametrize(
         ("options", "message"),
-        [("yes", "compile='yes': True"), ({"backend": "no"}, "backend='no': .*eager")],
+        [("yes", "compile='yes'"), ({"backend": "no"}, "backend='no': .*eager")],
     )
     def test_refused(self, options, message):
         with pytest.raises(ConfigError, match=message):
@@ -256,7 +256,7 @@ class TestCompile:
     def test_no_compiler(self, monkeypatch):
         monkeypatch.setenv("PATH", "")
         monkeypatch.delenv("CXX", raising=False)
-        with pytest.raises(ConfigError, match="C.. compiler; install g"):
+        with pytest.raises(ConfigError, match="compile: .*CXX"):
             launch.check_compile(Config({"compile": True}))
         monkeypatch.setenv("CXX", sys.executable)
         launch.check_compile(Config({"compile": True}))
@@ -267,7 +267,7 @@ def test_tensorboard_is_missing(monkeypatch):
     backends = [{"type": "LocalVisBackend"}]
     launch.check_visualizer(Config({"visualizer": {"vis_backends": backends}}))
     backends.append({"type": "mmengine.TensorboardVisBackend"})
-    with pytest.raises(ConfigError, match="vis_backends.*pip install tensorboard"):
+    with pytest.raises(ConfigError, match="vis_backends: TensorboardVisBackend"):
         launch.check_visualizer(Config({"visualizer": {"vis_backends": backends}}))
 
 
@@ -308,8 +308,10 @@ class TestMixedPrecision:
         cfg.model = {"type": "FasterRCNN", "rpn_head": {}}
         launch.adapt_to_device(cfg)
         launch.use_amp(cfg)
-        with pytest.raises(ConfigError, match="--amp: FasterRCNN picks its proposals"):
-            launch.adapt_to_device(cfg)
+        for kind in ("AmpOptimWrapper", "mmengine.AmpOptimWrapper", AmpOptimWrapper):
+            cfg.optim_wrapper.type = kind
+            with pytest.raises(ConfigError, match="--amp: FasterRCNN"):
+                launch.adapt_to_device(cfg)
 
     def test_other_wrappers_are_left_alone(self):
         cfg = self.config()

