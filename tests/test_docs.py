@@ -10,7 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from attnpool_mm.pooling import build_pool
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *DOCS.glob("*.md")]
+PATHS = r"(?:attnpool_mm|configs|demo|docs|tests|tools)/[\w./-]+\w"
 NLP = dict(type="SelfAttentivePool2d", num_heads=2, normalize=False)
 DEFORMABLE = dict(type="DeformableSelfAttentivePool2d", num_heads=2)
 LIP = dict(type="LocalImportancePool2d")
@@ -79,3 +82,9 @@ def test_cost_of_the_pools(name):
 
 def test_every_row_is_tested():
     assert set(cost_table()) == set(POOLS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_paths_are_there(page):
+    paths = re.findall(r"(?<!\w)(?<!\w/)" + PATHS, page.read_text())
+    assert [path for path in paths if not (ROOT / path).exists()] == []

@@ -128,7 +128,8 @@ def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
         if not folder:
             prefix_key = f"{key}.data_root"
         advice = f"{key}.data_root" if root else prefix_key
-        _check(prefix_key, os.path.join(root, folder), f"{advice}=FOLDER")
+        path = os.path.join(root, folder) if folder else root
+        _check(prefix_key, path, f"{advice}=FOLDER")
 
 
 def _downloads(kind: type) -> bool:

@@ -348,7 +348,7 @@ def test_base_config_makes_batches(tmp_path, monkeypatch, name):
 def test_missing_data_is_said_with_its_option(tmp_path, monkeypatch):
     cfg = load_base(monkeypatch, tmp_path)
     key = "train_dataloader.dataset.data_root"
-    message = f"{key}: '{tmp_path}/stl10/'.* --cfg-options {key}="
+    message = f"{key}: '{tmp_path}/stl10' .* --cfg-options {key}="
     with pytest.raises(ConfigError, match=message):
         preflight.check_data_paths(cfg)
     for name in ("train", "val"):
