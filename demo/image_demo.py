@@ -21,7 +21,11 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from attnpool_mm.utils.config import build_for_counting
+from attnpool_mm.utils.config import (
+    build_for_counting,
+    images_are_rgb,
+    registered_class,
+)
 from attnpool_mm.apis import config_path
 from attnpool_mm.checkpoint import find_state_dict, use_safe_loading
 from attnpool_mm.engine import launch, preflight
@@ -152,10 +156,7 @@ def dataset_of(cfg: Config) -> tuple[Config, type]:
     """
     loader = cfg.get("test_dataloader") or {}
     for key, dataset in preflight.datasets_of(loader.get("dataset"), "dataset"):
-        kind = dataset.type
-        if isinstance(kind, str):
-            with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
-                kind = registry.get(kind)
+        kind = registered_class(dataset.type, DATASETS, cfg.default_scope)
         if kind is None:
             raise ConfigError(f"test_dataloader.{key}.type={dataset.type!r} is unknown")
         return dataset, kind
@@ -175,10 +176,8 @@ def class_names(cfg: Config, meta: dict) -> Sequence[str] | None:
 
 
 def expect_photograph(cfg: Config) -> None:
-    """Have R and B swapped for a classifier of CIFAR, whose images are R, G, B."""
-    from mmpretrain.datasets import CIFAR10  # the base of CIFAR100 too
-
-    if issubclass(dataset_of(cfg)[1], CIFAR10):
+    """Have R and B swapped for a classifier of images that are R, G, B, as CIFAR's."""
+    if images_are_rgb(cfg):
         key = "data_preprocessor"  # the model's own, or else the config's
         cfg.model[key] = {**(cfg.model.get(key) or cfg.get(key) or {}), "to_rgb": True}
 

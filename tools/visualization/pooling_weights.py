@@ -22,10 +22,8 @@ from torch import nn
 from attnpool_mm.analysis import draw_weights, record_weights
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import launch, preflight
+from attnpool_mm.utils.config import images_are_rgb, type_name
 from attnpool_mm.utils.errors import ConfigError
-
-# The images of MMPretrain's that are R, G, B; those of others, and files, are B, G, R.
-RGB_DATASETS = ("CIFAR10", "CIFAR100")
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,12 +48,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def of_rgb_images(cfg: Config) -> bool:
-    """Whether the network is tested on images whose channels are R, G, B."""
-    _, dataset = next(preflight.datasets_of(cfg.test_dataloader.dataset, ""))
-    return str(dataset.type).rpartition(".")[2] in RGB_DATASETS
-
-
 def samples(cfg: Config, args: argparse.Namespace) -> list[tuple[str, dict]]:
     """The name and the sample, out of the test pipeline, of each image.
 
@@ -69,7 +61,7 @@ def samples(cfg: Config, args: argparse.Namespace) -> list[tuple[str, dict]]:
     named = []
     for index, file in enumerate(args.images):
         sample = pipeline({"img_path": file, "img_id": index})
-        if of_rgb_images(cfg):
+        if images_are_rgb(cfg):
             sample["inputs"] = sample["inputs"].flip(0)
         named.append((f"{index:06d}_{Path(file).stem}", sample))
     return named
@@ -78,9 +70,7 @@ def samples(cfg: Config, args: argparse.Namespace) -> list[tuple[str, dict]]:
 def file_pipeline(cfg: Config) -> Compose:
     """The test pipeline, for an image file without annotations."""
     _, dataset = next(preflight.datasets_of(cfg.test_dataloader.dataset, ""))
-    steps = [
-        s for s in dataset.pipeline if not s.type.rpartition(".")[2].startswith("Load")
-    ]
+    steps = [s for s in dataset.pipeline if not type_name(s).startswith("Load")]
     load = {"type": "LoadImageFromFile"}
     return Compose([TRANSFORMS.build(step) for step in (load, *steps)])
 
@@ -131,7 +121,7 @@ def main() -> None:
         out_dir.mkdir(parents=True, exist_ok=True)
         for name, sample in samples(cfg, args):
             path = out_dir / f"{name}.png"
-            cv2.imwrite(str(path), draw(model, sample, of_rgb_images(cfg)))
+            cv2.imwrite(str(path), draw(model, sample, images_are_rgb(cfg)))
             print(path)
 
 
