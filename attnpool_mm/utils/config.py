@@ -74,7 +74,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
     """Height and width of the images in pixels that a config tests with.
 
     They are what the test pipeline resizes or crops to, or where it leaves the images
-    as they are, what the training pipeline does; and the preprocessor pads to a
+    as they are, what the training pipeline crops to; and the preprocessor pads to a
     multiple. Where the pipeline keeps the ratio of height and width, they are the
     largest of a landscape photograph: `(1333, 800)` gives 800x1333, padded to a
     multiple of 32 800x1344.
@@ -93,12 +93,12 @@ def image_size(cfg: Config) -> tuple[int, int]:
         (224, 224)
     """
     size = _last_size(cfg, "test_dataloader", RESIZING)
-    size = size or _last_size(cfg, "train_dataloader", RESIZING | CROPPING)
+    size = size or _last_size(cfg, "train_dataloader", CROPPING)
     if size is None:
         raise ConfigError(
             "no pipeline sets the image size: test_dataloader.dataset.pipeline with "
-            f"{', '.join(RESIZING)} is expected, or train_dataloader.dataset.pipeline "
-            f"with one of these, {' or '.join(CROPPING)}"
+            f"{' or '.join(RESIZING)} is expected, or train_dataloader.dataset."
+            f"pipeline with {' or '.join(CROPPING)}"
         )
     width, height = (size, size) if isinstance(size, int) else size
     divisor = _preprocessor(cfg).get("pad_size_divisor") or 1

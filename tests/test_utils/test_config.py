@@ -52,6 +52,7 @@ def test_what_has_no_type_has_no_name(no_dict):
     ("Other", "mmpretrain", None),
     ("nowhere.Other", None, None),
     (None, "mmpretrain", None),
+    (print, "mmpretrain", None),
 ])  # fmt: skip
 def test_the_class_of_a_type(kind, scope, expected):
     assert registered_class(kind, DATASETS, scope) is expected
