@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
-from inspect import isclass
 from typing import Any
 
 import torch
@@ -14,7 +13,10 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 
+from ..utils.config import type_name
 from ..utils.errors import ConfigError
+
+SYNC_NORMS = ("SyncBN", "MMSyncBN", "SyncBatchNorm")
 
 # The variable of each launcher for PyTorch's
 ENVIRONMENT = {
@@ -119,7 +121,7 @@ def adapt_norms(cfg: Config, training: bool) -> None:
     """
     if cfg.launcher == "none" or get_device() != "cpu":
         return
-    norms = [d for d in _dicts(cfg.get("model")) if _is_sync_bn(d.get("type"))]
+    norms = [d for d in _dicts(cfg.get("model")) if type_name(d) in SYNC_NORMS]
     if not norms and cfg.get("sync_bn") is None:
         return
     if training and get_world_size() > 1:
@@ -140,12 +142,6 @@ def _dicts(value: Any) -> Iterator[dict]:
     if isinstance(value, dict | list | tuple):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _dicts(inner)
-
-
-def _is_sync_bn(kind: Any) -> bool:
-    if isinstance(kind, str):
-        return kind.rsplit(".", 1)[-1] in ("SyncBN", "MMSyncBN")
-    return isclass(kind) and issubclass(kind, torch.nn.SyncBatchNorm)
 
 
 def leave_distributed() -> None:
