@@ -21,14 +21,14 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from attnpool_mm.apis import config_path
+from attnpool_mm.checkpoint import find_state_dict, use_safe_loading
+from attnpool_mm.engine import launch, preflight
 from attnpool_mm.utils.config import (
     build_for_counting,
     images_are_rgb,
     registered_class,
 )
-from attnpool_mm.apis import config_path
-from attnpool_mm.checkpoint import find_state_dict, use_safe_loading
-from attnpool_mm.engine import launch, preflight
 from attnpool_mm.utils.errors import ConfigError
 
 CHECKED = "checked://"  # the scheme of weights that are loaded already
