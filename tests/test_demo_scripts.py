@@ -135,7 +135,8 @@ def test_red_is_red_to_a_classifier_of_cifar(demo, folder, monkeypatch):
     forward = AttnPoolResNetCIFAR.forward
 
     def look(self, x):
-        seen.append(x[0, :, 0, 0])
+        if type(x) is torch.Tensor:  # not in a dry run on shapes, while it is built
+            seen.append(x[0, :, 0, 0])
         return forward(self, x)
 
     monkeypatch.setattr(AttnPoolResNetCIFAR, "forward", look)
