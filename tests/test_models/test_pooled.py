@@ -34,9 +34,13 @@ def pools_of(model, kind=LocalImportancePool2d):
 
 def state(model):
     """What a failed call must leave as it was."""
-    return str(model), {
-        name: id(v) for name, v in model.state_dict(keep_vars=True).items()
-    }
+    values = model.state_dict(keep_vars=True)
+    return str(model), {name: id(value) for name, value in values.items()}
+
+
+def in_evaluation(model):
+    model.eval()  # which MMPretrain's backbones do not return
+    return model
 
 
 @pytest.fixture(params=NETWORKS)
