@@ -33,3 +33,16 @@ def error_of(monkeypatch, capsys):
         return error
 
     return run
+
+
+@pytest.fixture
+def output_of(monkeypatch, capsys):
+    """Run a tool; return what it prints."""
+
+    def run(tool, *arguments):
+        monkeypatch.setattr(sys, "argv", [tool.__file__, *map(str, arguments)])
+        capsys.readouterr()
+        tool.main()
+        return capsys.readouterr().out
+
+    return run
