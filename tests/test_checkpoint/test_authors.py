@@ -7,8 +7,8 @@ import pytest
 import torch
 from tool_modules import load_tool
 
-from attnpool_mm.models import AttnPoolBackbone, arch_to_config
 from attnpool_mm.checkpoint import convert_authors_state_dict, load_checkpoint_file
+from attnpool_mm.models import AttnPoolBackbone, arch_to_config
 from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -225,7 +225,9 @@ def test_what_does_not_fit_is_named():
 
 def test_mixp_of_the_authors_last_code_is_dfmixp():
     theirs, _ = authors_state("resnet18-dfmixp-1222")
-    with pytest.raises(ConfigError, match="arch='resnet18-mixp-1222': .*p_conv.*dfmixp"):
+    with pytest.raises(
+        ConfigError, match="arch='resnet18-mixp-1222': .*p_conv.*dfmixp"
+    ):
         convert_authors_state_dict(theirs, "resnet18-mixp-1222")
 
 

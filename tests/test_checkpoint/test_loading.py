@@ -104,14 +104,14 @@ def test_code_is_refused(tmp_path, save_options):
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_plain_pickle_runs_nothing(tmp_path, protocol):
+def test_plain_pickle_runs_nothing(tmp_path):
     ran = tmp_path / "ran"
-    data = pickle.dumps({"x": Call(os.system, f"touch {ran}")}, protocol)
-    (tmp_path / "a.pkl").write_bytes(data)
-    with pytest.raises(ValueError, match="a.pkl"):
-        load_checkpoint_file(tmp_path / "a.pkl")
-    assert not ran.exists()
+    for protocol in (0, 2, 4):
+        data = pickle.dumps({"x": Call(os.system, f"touch {ran}")}, protocol)
+        (tmp_path / "a.pkl").write_bytes(data)
+        with pytest.raises(ValueError, match="a.pkl"):
+            load_checkpoint_file(tmp_path / "a.pkl")
+        assert not ran.exists()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_plain_pickle_runs_nothing(tmp_path, protocol):
 )
 def test_other_types_are_refused_by_name(tmp_path, value, name):
     torch.save({"x": value}, tmp_path / "a.pth")
-    with pytest.raises(ConfigError, match=f"a.pth: refused: it names .*{name}"):
+    with pytest.raises(ConfigError, match=f"a.pth: refused: .*{name}"):
         load_checkpoint_file(tmp_path / "a.pth")
 
 
@@ -144,7 +144,7 @@ def test_what_is_no_checkpoint(tmp_path, trained, content):
         whole = (trained[1] / "epoch_2.pth").read_bytes()
         content = whole[: len(whole) // 2]
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(ValueError, match="a.pth: not a PyTorch checkpoint"):
+    with pytest.raises(ValueError, match="checkpoint .*a.pth"):
         load_checkpoint_file(tmp_path / "a.pth")
 
 
@@ -155,25 +155,23 @@ def test_missing_file(tmp_path):
 
 def test_a_checkpoint_is_a_dict(tmp_path):
     torch.save([torch.ones(1)], tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="expected a dict, got list"):
+    with pytest.raises(ValueError, match="a.pth: .*list"):
         load_checkpoint_file(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_numpy_numbers_load(tmp_path):
+    values = [
         np.arange(6.0).reshape(2, 3),
         np.arange(3, dtype=np.int32),
         np.array([True, False]),
         np.float32(1.5),
         np.int64(7),
-    ],
-)
-def test_numpy_numbers_load(tmp_path, value):
-    torch.save({"x": value}, tmp_path / "a.pth")
+    ]
+    torch.save({"x": values}, tmp_path / "a.pth")
     loaded = load_checkpoint_file(tmp_path / "a.pth")["x"]
-    assert type(loaded) is type(value) and loaded.dtype == value.dtype
-    np.testing.assert_array_equal(loaded, value)
+    for actual, value in zip(loaded, values, strict=True):
+        assert type(actual) is type(value) and actual.dtype == value.dtype
+        np.testing.assert_array_equal(actual, value)
 
 
 def test_names_of_both_numpy_versions_load(tmp_path):

@@ -10,20 +10,16 @@ from attnpool_mm.utils.errors import ConfigError
 
 
 class TestDistributed:
-    def test_launcher_needs_its_environment(self, monkeypatch):
-        monkeypatch.delenv("RANK", raising=False)
-        distributed.setup_distributed(Config({"launcher": "none"}))
-        with pytest.raises(ConfigError, match="RANK.*dist_train.sh"):
-            distributed.setup_distributed(Config({"launcher": "pytorch"}))
-
     @pytest.mark.parametrize(
         ("launcher", "word", "advice"),
         [
+            ("pytorch", "RANK", "dist_train.sh"),
             ("slurm", "SLURM_PROCID", "slurm_train.sh"),
             ("mpi", "OMPI_COMM_WORLD_RANK", "mpirun"),
         ],
     )
-    def test_other_launchers_too(self, clean, launcher, word, advice):
+    def test_launcher_needs_its_environment(self, clean, launcher, word, advice):
+        distributed.setup_distributed(Config({"launcher": "none"}))
         with pytest.raises(
             ConfigError, match=f"--launcher {launcher}: {word}.*{advice}"
         ):
@@ -50,7 +46,7 @@ class TestDistributed:
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU MMEngine does it")
-    @pytest.mark.parametrize("launcher", ["pytorch", "slurm", "mpi"])
+    @pytest.mark.parametrize("launcher", ["pytorch", "slurm"])
     def test_process_group_on_the_cpu(self, clean, launcher):
         self.give(clean, launcher)
         cfg = Config({"launcher": launcher, "find_unused_parameters": True})
@@ -75,42 +71,35 @@ class TestDistributed:
         clean.setenv("PATH", "")  # no scontrol
         if machines:
             clean.setenv("SLURM_NODELIST", machines)
-        with pytest.raises(ConfigError, match="MASTER_ADDR is not set, and scontrol"):
+        with pytest.raises(ConfigError, match="slurm: MASTER_ADDR .*scontrol"):
             distributed.setup_distributed(Config({"launcher": "slurm"}))
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU SyncBN runs")
-    @pytest.mark.parametrize("training", [True, False])
-    def test_sync_bn_in_one_process_on_the_cpu(self, clean, training):
+    def test_sync_bn_in_one_process_on_the_cpu(self, clean):
         self.give(clean, "pytorch")
         norm = {"type": "SyncBN", "requires_grad": True}
         model = {"backbone": {"norm_cfg": norm}, "heads": [{"norm_cfg": dict(norm)}]}
         cfg = Config({"launcher": "pytorch", "model": model, "sync_bn": "torch"})
         distributed.setup_distributed(cfg)
-        distributed.adapt_norms(cfg, training)
+        distributed.adapt_norms(cfg, training=True)
         norms = [cfg.model.backbone.norm_cfg, cfg.model.heads[0].norm_cfg]
         assert norms == [{"type": "BN", "requires_grad": True}] * 2
         assert cfg.sync_bn is None
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU SyncBN runs")
-    @pytest.mark.parametrize(
-        ("config", "message"),
-        [
-            (
-                {"model": {"norm_cfg": {"type": "mmcv.SyncBN"}}},
-                "norm_cfg.type='SyncBN'",
-            ),
-            ({"model": {}, "sync_bn": "torch"}, "sync_bn: SyncBN needs GPUs"),
-        ],
-    )
-    def test_sync_bn_in_several_processes_on_the_cpu(self, config, message):
-        cfg = Config({"launcher": "pytorch", **config})
+    def test_sync_bn_in_several_processes_on_the_cpu(self):
         store = FakeStore()  # PyTorch's process group that talks to nobody
         torch.distributed.init_process_group("fake", rank=0, world_size=2, store=store)
         try:
-            distributed.adapt_norms(cfg, training=False)
-            cfg = Config({"launcher": "pytorch", **config})
-            with pytest.raises(ConfigError, match=message):
-                distributed.adapt_norms(cfg, training=True)
+            for config, key in (
+                ({"model": {"norm_cfg": {"type": "mmcv.SyncBN"}}}, ".*type='SyncBN'"),
+                ({"model": {}, "sync_bn": "torch"}, "sync_bn: "),
+            ):
+                cfg = Config({"launcher": "pytorch", **config})
+                distributed.adapt_norms(cfg, training=False)
+                cfg = Config({"launcher": "pytorch", **config})
+                with pytest.raises(ConfigError, match=f"^{key}"):
+                    distributed.adapt_norms(cfg, training=True)
         finally:
             distributed.leave_distributed()
 

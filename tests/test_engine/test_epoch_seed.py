@@ -81,5 +81,5 @@ class TestEpochSeed:
 
     def test_epochs_are_needed(self, tmp_path):
         train_cfg = dict(by_epoch=False, max_iters=1)
-        with pytest.raises(ConfigError, match="'IterBasedTrainLoop' counts no epochs"):
+        with pytest.raises(ConfigError, match="train_cfg.type='IterBasedTrainLoop'"):
             self.train(tmp_path, 0, train_cfg=train_cfg)

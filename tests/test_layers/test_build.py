@@ -9,50 +9,50 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import MobileNetV2, ResNet
 from torch import nn
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import DynamicConv2d, build_conv, resolve_conv_cfg
 from attnpool_mm.registry import MODELS
+from attnpool_mm.utils.errors import ConfigError
 
-SCOPES = pytest.mark.parametrize(
-    "scope", ["mmengine", "mmdet", "mmpretrain", "attnpool_mm"]
-)
+SCOPES = ["mmengine", "mmdet", "mmpretrain", "attnpool_mm"]
 DYNAMIC = dict(type="DynamicConv2d", num_kernels=2)
 BY_PREFIX = dict(type="attnpool_mm.DynamicConv2d", num_kernels=2)
 
 
-@SCOPES
-@pytest.mark.parametrize("cfg", [
-    DYNAMIC, BY_PREFIX, dict(type=DynamicConv2d, num_kernels=2), ConfigDict(DYNAMIC),
-], ids=str)  # fmt: skip
-def test_every_name_means_the_same_in_every_scope(scope, cfg):
+@pytest.mark.parametrize("scope", SCOPES)
+def test_every_name_means_the_same_in_every_scope(scope):
+    by_class = dict(type=DynamicConv2d, num_kernels=2)
     with DefaultScope.overwrite_default_scope(scope):
         convs = [
-            build_conv(cfg, 4, 6, 3, stride=2),
-            build_conv_layer(resolve_conv_cfg(cfg), 4, 6, 3, stride=2),
+            conv
+            for cfg in (DYNAMIC, BY_PREFIX, by_class, ConfigDict(DYNAMIC))
+            for conv in (
+                build_conv(cfg, 4, 6, 3, stride=2),
+                build_conv_layer(resolve_conv_cfg(cfg), 4, 6, 3, stride=2),
+            )
         ]
     for conv in convs:
         assert type(conv) is DynamicConv2d
         assert conv.weight.shape == (2, 6, 4, 3, 3) and conv.stride == (2, 2)
 
 
-@SCOPES
 @pytest.mark.parametrize("cfg", [None, dict(type="Conv2d"), dict(type=nn.Conv2d)])
-def test_plain_convolutions(scope, cfg):
-    with DefaultScope.overwrite_default_scope(scope):
-        conv = build_conv(cfg, 4, 6, 3, padding="same")
-        resolved = resolve_conv_cfg(cfg)
-    assert type(conv) is nn.Conv2d and conv.padding == "same"
-    assert resolved is cfg
+def test_plain_convolutions(cfg):
+    for scope in SCOPES:
+        with DefaultScope.overwrite_default_scope(scope):
+            conv = build_conv(cfg, 4, 6, 3, padding="same")
+            resolved = resolve_conv_cfg(cfg)
+        assert type(conv) is nn.Conv2d and conv.padding == "same"
+        assert resolved is cfg
 
 
-@pytest.mark.parametrize("scope", ["mmdet", "mmpretrain"])
 @pytest.mark.parametrize("name", ["ConvWS", "mmdet.NormedConv2d", "torch.nn.Conv2d"])
-def test_other_peoples_convolutions(scope, name):
+def test_other_peoples_convolutions(name):
     cfg = dict(type=name)
-    with DefaultScope.overwrite_default_scope(scope):
-        assert resolve_conv_cfg(cfg) is cfg
-        conv, theirs = build_conv(cfg, 4, 6, 3), build_conv_layer(cfg, 4, 6, 3)
-    assert type(conv) is type(theirs)
+    for scope in ("mmdet", "mmpretrain"):
+        with DefaultScope.overwrite_default_scope(scope):
+            assert resolve_conv_cfg(cfg) is cfg
+            conv, theirs = build_conv(cfg, 4, 6, 3), build_conv_layer(cfg, 4, 6, 3)
+        assert type(conv) is type(theirs)
 
 
 def test_a_convolution_of_the_users_in_our_registry():
@@ -76,24 +76,22 @@ def test_the_config_is_not_changed():
     assert cfg == DYNAMIC
 
 
-@SCOPES
 @pytest.mark.parametrize("cfg, message", [
-    (dict(type="DynamicCon2d"), "type='DynamicCon2d' is not registered: accepted are "
-                                "Conv2d, DynamicConv2d, or a registered 'scope.Name'"),
-    (dict(type="nosuch.Conv"), "type='nosuch.Conv' is not registered"),
-    (dict(type="attnpool_mm.No"), "type='attnpool_mm.No' is not registered"),
-    (dict(type=3), "type=3 is not registered"),
-    (dict(num_kernels=2), "None or a dict with the key 'type'"),
-    ("DynamicConv2d", "conv_cfg='DynamicConv2d': None or a dict"),
-    (dict(DYNAMIC, kernels=2), "DynamicConv2d has no argument kernels: accepted are "
-                               "in_channels, .*num_kernels, temperature"),
+    (dict(type="DynamicCon2d"), "type='DynamicCon2d' .*Conv2d, DynamicConv2d"),
+    (dict(type="nosuch.Conv"), "type='nosuch.Conv'"),
+    (dict(type="attnpool_mm.No"), "type='attnpool_mm.No'"),
+    (dict(type=3), "type=3"),
+    (dict(num_kernels=2), "conv_cfg={'num_kernels': 2}: .*'type'"),
+    ("DynamicConv2d", "conv_cfg='DynamicConv2d'"),
+    (dict(DYNAMIC, kernels=2), "DynamicConv2d .* kernels: .*num_kernels, temperature"),
 ], ids=str)  # fmt: skip
-def test_bad_configs(cfg, message, scope):
-    with DefaultScope.overwrite_default_scope(scope):
-        for call in (lambda: build_conv(cfg, 4, 6, 3), lambda: resolve_conv_cfg(cfg)):
-            with pytest.raises(ConfigError, match=message) as error:
-                call()
-            assert "\n" not in str(error.value)
+def test_bad_configs(cfg, message):
+    for scope in SCOPES:
+        with DefaultScope.overwrite_default_scope(scope):
+            for call in (build_conv, lambda cfg, *_: resolve_conv_cfg(cfg)):
+                with pytest.raises(ConfigError, match=message) as error:
+                    call(cfg, 4, 6, 3)
+                assert "\n" not in str(error.value)
 
 
 def networks():
@@ -135,10 +133,9 @@ def test_networks_of_the_frameworks(name):
     assert unused == []
 
 
-@pytest.mark.parametrize("first", ["", "import attnpool_mm.layers\n"])
-def test_order_of_imports(first):
+def test_order_of_imports():
     """By the prefix alone this package is imported last."""
-    code = first + (
+    code = (
         "from mmengine.registry import MODELS, DefaultScope\n"
         "cfg = dict(type='attnpool_mm.DynamicConv2d')\n"
         "for scope in ('mmpretrain', 'mmdet'):\n"

@@ -1,6 +1,5 @@
 import copy
 import io
-import re
 
 import pytest
 import torch
@@ -10,9 +9,8 @@ from hypothesis import strategies as st
 from reference import Case, assert_layer_agrees
 from torch import nn
 
-from attnpool_mm.models import AttnPoolBackbone
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import DynamicConv2d
+from attnpool_mm.utils.errors import ConfigError
 
 # of PyTorch, about an even kernel
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -21,6 +19,7 @@ REFERENCES = {
     "dynamic_conv": (8, 12, dict(stride=2, bias=False)),
     "dynamic_conv_dw_bias": (8, 8, dict(groups=8)),
 }
+MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 def make(in_channels, out_channels, kernel_size, temperature=2.0, **kwargs):
@@ -86,82 +85,87 @@ def test_agrees_with_the_authors(name):
     assert_layer_agrees(conv, case)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("kwargs", [
-    dict(),
     dict(bias=False),
-    dict(stride=2, padding=1),
     dict(stride=(1, 3), padding=(0, 2)),
     dict(dilation=2, padding=(2, 1)),
-    dict(padding="same"),
     dict(padding="same", dilation=(2, 1), groups=2),
-    dict(padding="valid"),
-    dict(groups=2),
+    dict(padding="valid", num_kernels=7),
     dict(groups=6, padding=1, stride=2),
     dict(num_kernels=1),
-    dict(num_kernels=7),
     dict(temperature=0.1),
 ], ids=str)  # fmt: skip
-def test_equals_the_loop_over_images(kwargs, batch):
+def test_equals_the_loop_over_images(kwargs):
     conv = make(6, 12, (3, 2), **kwargs)
-    x = images(batch, 6, 7, 9)
-    assert_same(conv, x, conv(x), mixed_by_loops(conv, x))
+    for batch in (1, 3):
+        x = images(batch, 6, 7, 9)
+        assert_same(conv, x, conv(x), mixed_by_loops(conv, x))
 
 
-@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("size", [(1, 2), (8, 8), (9, 8), (21, 20)], ids=str)
-@pytest.mark.parametrize("kernel", [1, 3])
-@pytest.mark.parametrize("kwargs", [
-    dict(),
-    dict(bias=False, stride=2),
-    dict(padding=1, stride=(1, 2)),
-    dict(padding="same", num_kernels=1),
-    dict(groups=2, padding=1),
-    dict(groups=6, padding=1, bias=False),
+@pytest.mark.parametrize("kernel, size, kwargs", [
+    # all kernels, up to their bound of 256 values for all kernels
+    (3, (1, 2), dict()),
+    (3, (8, 8), dict()),
+    (3, (16, 16), dict(bias=False, stride=2)),
+    (3, (16, 16), dict(padding="same", num_kernels=1)),
+    # one grouped convolution
+    (3, (9, 8), dict(stride=(1, 2), num_kernels=8)),
+    (3, (9, 8), dict()),
+    (3, (8, 8), dict(groups=2)),
+    # channels last: image by image, from 400 pixels on
+    (3, (20, 20), dict()),
+    (3, (21, 20), dict(groups=6, bias=False)),
+    # a product of matrices; not with padding or groups
+    (1, (1, 2), dict()),
+    (1, (21, 20), dict(bias=False, stride=(1, 2))),
+    (1, (8, 8), dict(padding=1)),
+    (1, (8, 8), dict(groups=2)),
 ], ids=str)  # fmt: skip
-def test_every_size_equals_the_loop(kwargs, kernel, size, memory):
+def test_every_size_equals_the_loop(kernel, size, kwargs):
     """Each way to compute it on a CPU, on both sides of its bounds."""
-    kwargs = dict(padding=kernel // 2) | kwargs
-    conv = make(6, 12, kernel, **kwargs)
-    x = images(3, 6, *size).detach().to(memory_format=memory).requires_grad_()
-    y = conv(x)
-    assert_same(conv, x, y, mixed_by_loops(conv, x))
-    assert y.is_contiguous(memory_format=memory)
-
-
-@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("kernel, size", [(1, 9), (3, 7), (3, 12), (3, 20)])
-def test_autocast_of_every_size(kernel, size, memory):
-    conv = DynamicConv2d(8, 16, kernel, padding=kernel // 2, temperature=1)
-    x = torch.randn(3, 8, size, size).to(memory_format=memory).requires_grad_()
-    expected = conv(x)
-    with torch.autocast("cpu", torch.bfloat16):
+    conv = make(6, 12, kernel, **dict(padding=kernel // 2) | kwargs)
+    for memory in MEMORY_FORMATS:
+        x = images(3, 6, *size).detach().to(memory_format=memory).requires_grad_()
         y = conv(x)
-    assert y.dtype == torch.bfloat16 and y.is_contiguous(memory_format=memory)
-    error = (y.float() - expected).abs().max() / expected.abs().max()
-    assert error < 0.03
-    y.float().square().mean().backward()
-    assert x.grad.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in conv.parameters())
+        assert_same(conv, x, y, mixed_by_loops(conv, x))
+        assert y.is_contiguous(memory_format=memory)
+
+
+@pytest.mark.parametrize("kernel, size", [(1, 9), (3, 7), (3, 12), (3, 20)])
+def test_autocast_of_every_size(kernel, size):
+    conv = DynamicConv2d(8, 16, kernel, padding=kernel // 2, temperature=1)
+    for memory in MEMORY_FORMATS:
+        x = torch.randn(3, 8, size, size).to(memory_format=memory).requires_grad_()
+        expected = conv(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = conv(x)
+        assert y.dtype == torch.bfloat16 and y.is_contiguous(memory_format=memory)
+        error = (y.float() - expected).abs().max() / expected.abs().max()
+        assert error < 0.03
+        conv.zero_grad()
+        y.float().square().mean().backward()
+        assert x.grad.isfinite().all()
+        assert all(p.grad.isfinite().all() for p in conv.parameters())
 
 
 @pytest.mark.parametrize("kernel, size, groups", [
     (1, 14, 1), (3, 4, 1), (3, 14, 1), (3, 28, 1), (3, 14, 32),
 ])  # fmt: skip
-@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-def test_what_is_kept_for_the_backward_pass(kernel, size, groups, memory):
+def test_what_is_kept_for_the_backward_pass(kernel, size, groups):
     """At most the kernels of all images, or where these are many, the maps of all."""
     conv = DynamicConv2d(32, 32, kernel, padding=kernel // 2, groups=groups)
     batch, kernels = 8, conv.weight.numel() // conv.num_kernels
     pixels = 32 * size**2
-    kept = []
-    x = torch.randn(batch, 32, size, size).to(memory_format=memory).requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda t: kept.append(t.untyped_storage().nbytes() // 4) or t, lambda t: t
-    ):
-        conv(x)
     bound = max(batch * kernels, batch * pixels, conv.weight.numel())
-    assert max(kept) <= bound
+    for memory in MEMORY_FORMATS:
+        kept = []
+        x = torch.randn(batch, 32, size, size).to(memory_format=memory)
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, kept=kept: kept.append(t.untyped_storage().nbytes() // 4) or t,
+            lambda t: t,
+        ):
+            conv(x.requires_grad_())
+        assert 0 < max(kept) <= bound
 
 
 @settings(max_examples=60, deadline=None)
@@ -195,8 +199,9 @@ def test_any_arguments_equal_the_loop(data):
     assert_same(conv, x, conv(x), mixed_by_loops(conv, x))
 
 
-@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
-@pytest.mark.parametrize("padding", [1, (2, 0), "same"])
+@pytest.mark.parametrize("mode, padding", [
+    ("reflect", 1), ("replicate", (2, 0)), ("circular", "same"),
+])  # fmt: skip
 def test_padding_modes(mode, padding):
     plain = nn.Conv2d(4, 6, 3, padding=padding, padding_mode=mode).double()
     conv = make(4, 6, 3, padding=padding, padding_mode=mode)
@@ -226,21 +231,13 @@ def test_a_low_temperature_picks_one_kernel_for_each_image():
         torch.testing.assert_close(conv(x)[image], expected)
 
 
-def test_one_kernel_is_a_plain_convolution():
-    conv = make(4, 6, 3, num_kernels=1, padding=1)
-    plain = nn.Conv2d(4, 6, 3, padding=1).double()
-    plain.load_state_dict({"weight": conv.weight[0], "bias": conv.bias[0]})
-    x = images(2, 4, 5, 5)
-    torch.testing.assert_close(conv(x), plain(x))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 2)])
-def test_maps_smaller_than_the_kernel(size):
+def test_maps_smaller_than_the_kernel():
     conv = make(4, 6, 5, padding=2, stride=2)
-    x = images(2, 4, *size)
-    assert_same(conv, x, conv(x), mixed_by_loops(conv, x))
-    with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
-        DynamicConv2d(4, 6, 5)(torch.rand(1, 4, *size))  # as nn.Conv2d does
+    for size in ((1, 1), (1, 5), (2, 2)):
+        x = images(2, 4, *size)
+        assert_same(conv, x, conv(x), mixed_by_loops(conv, x))
+    with pytest.raises(RuntimeError, match="Kernel size"):
+        DynamicConv2d(4, 6, 5)(torch.rand(1, 4, 2, 2))  # as nn.Conv2d does
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect"])
@@ -258,7 +255,7 @@ def test_images_of_a_batch_do_not_mix():
     torch.testing.assert_close(conv(x)[1:2], conv(x[1:2]))
 
 
-@pytest.mark.parametrize("in_channels, hidden", [(1, 1), (3, 4), (8, 3), (64, 17)])
+@pytest.mark.parametrize("in_channels, hidden", [(1, 1), (3, 4), (8, 3)])
 def test_parameters(in_channels, hidden):
     conv = DynamicConv2d(in_channels, 8, (3, 1))
     assert {name: tuple(p.shape) for name, p in conv.named_parameters()} == {
@@ -314,18 +311,20 @@ def test_a_state_dict_without_temperature_leaves_it():
 
 
 @pytest.mark.parametrize("kwargs", [
-    dict(), dict(bias=False, stride=2), dict(groups=2, num_kernels=3),
-    dict(num_kernels=1), dict(temperature=0.1),
+    dict(num_kernels=1), dict(bias=False, stride=2),
+    dict(groups=2, num_kernels=3, temperature=0.1),
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("assign", [False, True])
 def test_a_plain_convolution_loads_into_every_kernel(kwargs, assign):
     conv = make(4, 6, 3, **kwargs)
     plain = {k: v for k, v in kwargs.items() if k not in ("num_kernels", "temperature")}
-    plain = nn.Conv2d(4, 6, 3, **plain).double()
+    plain = nn.Sequential(nn.Conv2d(4, 6, 3, **plain)).double()
     state = plain.state_dict()
     before = {name: value.clone() for name, value in state.items()}
-    missing, unexpected = conv.load_state_dict(state, strict=False, assign=assign)
-    assert missing == [f"attention.{name}" for name in conv.attention.state_dict()]
+    missing, unexpected = nn.Sequential(conv).load_state_dict(
+        state, strict=False, assign=assign
+    )
+    assert missing == [f"0.attention.{name}" for name in conv.attention.state_dict()]
     assert unexpected == []
     x = images(3, 4, 7, 7)
     torch.testing.assert_close(conv(x), plain(x))
@@ -343,22 +342,6 @@ def test_a_plain_convolution_of_another_size_does_not_load():
             conv.load_state_dict(other.state_dict(), strict=False)
 
 
-def test_a_plain_network_loads_into_a_dynamic_one():
-    plain = AttnPoolBackbone("resnet18-nlp_headfix2_nowin-1222")
-    dynamic = AttnPoolBackbone("dyresnet18-nlp_headfix2_nowin-1222")
-    for norm in plain.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.running_var, 0.5, 2)
-    missing, unexpected = dynamic.load_state_dict(plain.state_dict(), strict=False)
-    assert unexpected == []
-    assert all(re.search(r"\.attention\.fc[12]\.", name) for name in missing)
-    plain.eval(), dynamic.eval()
-    x = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        expected = plain(x)
-        torch.testing.assert_close(dynamic(x), expected, rtol=1e-5, atol=1e-5)
-
-
 def test_a_copy_is_independent():
     conv = DynamicConv2d(4, 6, 3)
     twin = copy.deepcopy(conv)
@@ -367,9 +350,9 @@ def test_a_copy_is_independent():
     assert conv.temperature == 34 and conv.weight.std() > 0
 
 
-@pytest.mark.parametrize("groups", [1, 4])
-@pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("network_too", [False, True])
+@pytest.mark.parametrize("batch, groups, network_too", [
+    (2, 1, False), (1, 1, True), (2, 4, True), (1, 4, False),
+])  # fmt: skip
 def test_memory_formats(batch, groups, network_too):
     conv = DynamicConv2d(4, 8, 3, padding=1, groups=groups)
     x = torch.randn(batch, 4, 6, 5)
@@ -391,15 +374,12 @@ def test_memory_formats(batch, groups, network_too):
     torch.testing.assert_close(conv(strided), conv(strided.contiguous()))
 
 
-@pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_autocast(dtype, last):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast(dtype):
     conv = DynamicConv2d(8, 16, 3, padding=1, temperature=1)
     x = (torch.randn(2, 8, 9, 9) * 100).requires_grad_()
-    if last:
-        x = x.detach().to(memory_format=torch.channels_last).requires_grad_()
     expected = conv(x)
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    with torch.autocast("cpu", dtype):
         y = conv(x)
         mix = conv.attention(x, conv.temperature)
     assert y.dtype == dtype and mix.dtype == torch.float32
@@ -419,12 +399,9 @@ def test_a_network_of_half_precision(dtype):
     assert y.dtype == dtype and y.isfinite().all()
 
 
-@pytest.mark.parametrize("kwargs", [
-    dict(stride=2, padding=1), dict(groups=8, padding="same", bias=False),
-], ids=str)  # fmt: skip
-def test_compiles_to_the_same(kwargs):
+def test_compiles_to_the_same():
     torch._dynamo.reset()
-    conv = make(8, 8, 3, **kwargs)
+    conv = make(8, 8, 3, stride=2, padding=1, groups=2)
     compiled = torch.compile(conv, fullgraph=True, backend="aot_eager")
     for batch in (2, 3, 1):
         for temperature in (30.0, 1.0):
@@ -453,12 +430,11 @@ def test_printing_shows_the_arguments():
 
 
 @pytest.mark.parametrize("kwargs, message", [
-    (dict(num_kernels=0), "num_kernels=0: an integer of at least 1"),
-    (dict(num_kernels=2.0), "num_kernels=2.0: an integer of at least 1"),
-    (dict(temperature=0), "temperature=0: a positive number"),
-    (dict(temperature=-1.5), "temperature=-1.5: a positive number"),
-    (dict(temperature=float("nan")), "temperature=nan: a positive number"),
-    (dict(temperature="34"), "temperature='34': a positive number"),
+    (dict(num_kernels=0), "num_kernels=0"),
+    (dict(num_kernels=2.0), "num_kernels=2.0"),
+    (dict(temperature=0), "temperature=0"),
+    (dict(temperature=float("nan")), "temperature=nan"),
+    (dict(temperature="34"), "temperature='34'"),
 ])  # fmt: skip
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ConfigError, match=message):
