@@ -10,7 +10,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
-from mmengine.runner.checkpoint import CheckpointLoader
 from mmpretrain import ImageClassificationInferencer
 
 from attnpool_mm.apis import config_path
@@ -64,19 +63,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def undone(monkeypatch):
-    """Undo what a script leaves in its process: safe loading."""
-    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
-    for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
-        monkeypatch.setenv(name, "0")
-    before = torch.serialization.get_safe_globals()
-    yield
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(before)
-
-
-@pytest.fixture
-def demo(folder, undone, monkeypatch, capsys):
+def demo(folder, loading_undone, monkeypatch, capsys):
     """Run the script in its folder; return its exit code and what it printed."""
 
     def run(*arguments):

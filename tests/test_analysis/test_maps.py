@@ -53,7 +53,7 @@ def test_recording_changes_nothing_and_ends(backbone):
 
 def test_a_network_without_pools_is_refused():
     with (
-        pytest.raises(ConfigError, match="Conv2d: it has no weighted pool"),
+        pytest.raises(ConfigError, match="Conv2d: "),
         record_weights(nn.Conv2d(3, 3, 1)),
     ):
         pass
@@ -61,7 +61,7 @@ def test_a_network_without_pools_is_refused():
 
 def test_training_mode_is_refused():
     with (
-        pytest.raises(ConfigError, match=r"call model.eval\(\) first"),
+        pytest.raises(ConfigError, match=r"model\.eval\(\)"),
         record_weights(LocalImportancePool2d(4)),
     ):
         pass

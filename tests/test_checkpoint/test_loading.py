@@ -62,15 +62,9 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def safe_loading(monkeypatch):
+def safe_loading(loading_undone):
     """`use_safe_loading`, undone after the test."""
-    monkeypatch.setattr(SCHEMES, "_schemes", dict(SCHEMES._schemes))
-    for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
-        monkeypatch.setenv(name, "0")
-    before = torch.serialization.get_safe_globals()
-    yield use_safe_loading
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(before)
+    return use_safe_loading
 
 
 def trap(folder, **save_options):
