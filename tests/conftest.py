@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-from tool_modules import error_of, loading_undone, output_of  # noqa: F401 (fixtures)
+from tool_modules import error_of, output_of, tools_undone  # noqa: F401 (fixtures)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the tools that tests start

@@ -63,7 +63,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def demo(folder, loading_undone, monkeypatch, capsys):
+def demo(folder, tools_undone, monkeypatch, capsys):
     """Run the script in its folder; return its exit code and what it printed."""
 
     def run(*arguments):

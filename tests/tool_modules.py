@@ -2,10 +2,13 @@
 
 import importlib.util
 import sys
+from collections import OrderedDict
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -50,13 +53,38 @@ def output_of(monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def loading_undone(monkeypatch):
-    """Undo what a tool leaves in its process: safe loading."""
-    monkeypatch.setattr(CheckpointLoader, "_schemes", dict(CheckpointLoader._schemes))
-    for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
-        monkeypatch.setenv(name, "0")
+@contextmanager
+def undone():
+    """Undo what a tool leaves in its process: safe loading, paths, a scope."""
     before = torch.serialization.get_safe_globals()
-    yield
-    torch.serialization.clear_safe_globals()
-    torch.serialization.add_safe_globals(before)
+    with pytest.MonkeyPatch.context() as patch:
+        schemes = dict(CheckpointLoader._schemes)
+        patch.setattr(CheckpointLoader, "_schemes", schemes)
+        patch.setattr(DefaultScope, "_instance_dict", OrderedDict())
+        patch.setattr(sys, "path", [*sys.path])
+        for name in (
+            *("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"),
+            "LOCAL_RANK",
+        ):
+            patch.setenv(name, "0")
+        patch.delenv("RANK", raising=False)
+        try:
+            yield patch
+        finally:
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(before)
+
+
+@pytest.fixture
+def tools_undone():
+    """Undo, after the test, what tools have left in this process."""
+    with undone():
+        yield
+
+
+def run_tool(path, *arguments):
+    """Run a script of `tools/` in this process, outside of a test's function."""
+    with undone() as patch:
+        tool = load_tool(path)
+        patch.setattr(sys, "argv", [tool.__file__, *map(str, arguments)])
+        tool.main()

@@ -62,7 +62,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def safe_loading(loading_undone):
+def safe_loading(tools_undone):
     """`use_safe_loading`, undone after the test."""
     return use_safe_loading
 

@@ -33,8 +33,9 @@ randomness = dict(seed=0)
 GRADIENT = """
 _base_ = './tiny.py'
 custom_imports = dict(imports=['ranks'])
-train_dataloader = dict(dataset=dict(pipeline=[
-    dict(type='Resize', scale=32), dict(type='PackInputs')]))
+train_dataloader = dict(num_workers=1, persistent_workers=True, dataset=dict(
+    pipeline=[dict(type='Resize', scale=32), dict(type='PackInputs')]))
+val_dataloader = dict(num_workers=1, persistent_workers=True)
 load_from = '{folder}/initial.pth'
 custom_hooks = [dict(type='SaveRank')]
 find_unused_parameters = False
@@ -67,10 +68,12 @@ model = dict(backbone=dict(
     norm_eval=False, pool_cfg=dict(_delete_=True, type='GaussianPool2d')))
 train_dataloader = dict(num_workers=1, persistent_workers=True)
 optim_wrapper = dict(optimizer=dict(lr=0.02))
-train_cfg = dict(max_epochs=4)
+train_cfg = dict(max_epochs=3)
 randomness = dict(seed=None)
 custom_hooks = [
     dict(type='attnpool_mm.EpochSeedHook'), dict(type='EMAHook', momentum=0.3)]
+visualizer = dict(vis_backends=[
+    dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])
 """
 SRUN = """#!/usr/bin/env bash
 # A Slurm of one machine: starts the tasks here
@@ -151,8 +154,12 @@ def test_two_processes_step_as_one_on_the_whole_batch(folder):
     torch.nn.functional.cross_entropy(scores, labels).backward()
 
     work_dir = folder / "gradient"
-    succeed("dist_train.sh", "gradient.py", 2, "--work-dir", work_dir, cwd=folder)
+    words = ("gradient.py", 2, "--work-dir", work_dir)
+    done = succeed("dist_train.sh", *words, cwd=folder)
+    assert "Traceback" not in done.stdout + done.stderr
     assert len(logged(work_dir, "loss")) == 1  # 32 images in one step of 2 x 16
+    assert len(logged(work_dir, "accuracy/top1")) == 1
+    assert load_checkpoint_file(work_dir / "epoch_1.pth")["meta"]["iter"] == 1
     (parameters, gradients), (others, _) = (
         torch.load(work_dir / f"rank{rank}.pth") for rank in (0, 1)
     )
@@ -187,12 +194,14 @@ def test_a_resumed_training_equals_the_uninterrupted_one(folder):
     (stopped / "last_checkpoint").write_text(str(stopped / "epoch_2.pth"))
     succeed("train.py", "resumed.py", "--work-dir", stopped, "--resume", cwd=folder)
     expected, resumed = (
-        load_checkpoint_file(work_dir / "epoch_4.pth") for work_dir in (whole, stopped)
+        load_checkpoint_file(work_dir / "epoch_3.pth") for work_dir in (whole, stopped)
     )
     for key in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
         same(expected[key], resumed[key], key)
     assert logged(stopped, "step")[:2] == [5, 6]
     assert logged(stopped, "loss") == logged(whole, "loss")[4:]
+    for work_dir in (whole, stopped):
+        assert list(work_dir.glob("*/vis_data/events.out.tfevents.*"))
     # the average is another model than the last step's, and the one that is saved
     state, other = expected["state_dict"], expected["ema_state_dict"]
     weight = "backbone.layer1.0.conv1.weight"
@@ -242,8 +251,9 @@ class TestSlurm:
             *("cpus", "digits", "tiny.py", work_dir / "epoch_1.pth"),
             *("--out", "slurm metrics.json"),
             cwd=folder,
-            **slurm,
+            **{**slurm, "GPUS": "1"},
         )
+        assert " --ntasks=1 " in (folder / "calls/srun").read_text()
         metrics = json.loads((folder / "slurm metrics.json").read_text())
         assert metrics["accuracy/top1"] == logged(work_dir, "accuracy/top1")[-1]
 
@@ -256,15 +266,6 @@ class TestSlurm:
         assert done.returncode == 2 and done.stdout == ""
         (line,) = done.stderr.splitlines()
         assert line.startswith("usage:") and f"PARTITION JOB_NAME {words}" in line
-
-
-def test_tensorboard(folder):
-    (folder / "board.py").write_text(
-        "_base_ = './tiny.py'\nvisualizer = dict(vis_backends=["
-        "dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])\n"
-    )
-    succeed("train.py", "board.py", "--work-dir", "board", cwd=folder)
-    assert list(folder.glob("board/*/vis_data/events.out.tfevents.*"))
 
 
 @pytest.mark.slow
