@@ -281,6 +281,7 @@ def test_a_detector_trains_and_tests(folder, tool):
         "test.py",
         *("detector.py", work_dir / "epoch_1.pth", "--work-dir", folder / "detected"),
         *("--tta", "--out", "boxes.pkl", "--show-dir", "boxes"),
+        *("--cfg-options", "visualizer.name=of_the_test"),  # not the training's
     )
     with open(folder / "boxes.pkl", "rb") as file:
         predictions = pickle.load(file)
