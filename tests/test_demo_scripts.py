@@ -1,5 +1,6 @@
 """`demo/image_demo.py`: a prediction in words, a picture, errors in one line."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -158,23 +159,25 @@ def test_mnist_takes_photographs_and_its_own_images():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["no.png", CLASSIFIER], "image no.png: there is no such file"),
-        ([f"{DETECTOR}.pth", CLASSIFIER], "not an image that OpenCV reads"),
-        (["image.png", "no.py"], "there is no such model"),
+        (["no.png", CLASSIFIER], "image no.png: "),
+        ([f"{DETECTOR}.pth", CLASSIFIER], f"image {DETECTOR}.pth: "),
         (["image.png", "a/no.py"], "config a/no.py"),
-        (["image.png", "resnet20-spem_digits"], f"close to it: {CLASSIFIER}"),
+        (
+            ["image.png", "resnet20-spem_digits"],
+            f"name='resnet20-spem_digits': .*{CLASSIFIER}",
+        ),
         (["image.png", CLASSIFIER, "--weights", "no.pth"], "checkpoint no.pth"),
-        (["image.png", CLASSIFIER, "--weights", "image.png"], "not a PyTorch"),
+        (["image.png", CLASSIFIER, "--weights", "image.png"], "checkpoint image.png"),
         (["image.png", CLASSIFIER, "--device", "gpu"], "--device gpu"),
-        (["image.png", CLASSIFIER, "--score-thr", "5"], "--score-thr 5.0: 0 to 1 is"),
         (["image.png", CLASSIFIER, "--score-thr", "nan"], "--score-thr nan"),
         (
             ["image.png", CLASSIFIER, "--out-dir", "image.png/a"],
-            "image.png is not a fo",
+            "--out-dir image.png/a: image.png",
         ),
+        (["image.png", CLASSIFIER, "--out-dir", "."], r"--out-dir \.: .*image's"),
         (
             ["image.png", CLASSIFIER, "--out-dir", "new", "--weights", "nine.pth"],
-            "9 names of classes (zero, …), of the",
+            r"--weights nine.pth: 9 .*\(zero, …\).* 10",
         ),
         (["image.png", "resnet18-nlp_b64_digits"], f"--weights {CLASSIFIER}.pth: "),
     ],
@@ -185,5 +188,5 @@ def test_errors_are_one_line(demo, folder, arguments, message):
     code, _, err = demo(*arguments)
     assert code == 2
     (line,) = (line for line in err if line.startswith("error: "))
-    assert message in line and err[-1] == line
+    assert re.search(message, line) and err[-1] == line
     assert not (folder / "new").exists()
