@@ -21,7 +21,7 @@ def run(*command):
     done = subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},
+        env={"OMP_NUM_THREADS": "2", **os.environ},
         capture_output=True,
         text=True,
         timeout=400,

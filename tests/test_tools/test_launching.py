@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
+from tool_modules import run_tool
 
 from attnpool_mm.checkpoint import load_checkpoint_file
 
@@ -188,11 +189,11 @@ def same(a, b, key="checkpoint"):
 
 def test_a_resumed_training_equals_the_uninterrupted_one(folder):
     whole, stopped = folder / "whole", folder / "stopped"
-    succeed("train.py", "resumed.py", "--work-dir", whole, cwd=folder)
+    run_tool("train.py", folder / "resumed.py", "--work-dir", whole)
     stopped.mkdir()  # as the first training was after two epochs
     (stopped / "epoch_2.pth").write_bytes((whole / "epoch_2.pth").read_bytes())
     (stopped / "last_checkpoint").write_text(str(stopped / "epoch_2.pth"))
-    succeed("train.py", "resumed.py", "--work-dir", stopped, "--resume", cwd=folder)
+    run_tool("train.py", folder / "resumed.py", "--work-dir", stopped, "--resume")
     expected, resumed = (
         load_checkpoint_file(work_dir / "epoch_3.pth") for work_dir in (whole, stopped)
     )
