@@ -5,8 +5,8 @@ from torch import nn
 
 from attnpool_mm.analysis import draw_weights, record_weights
 from attnpool_mm.models import AttnPoolResNet
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import LocalImportancePool2d, WeightedPool2d
+from attnpool_mm.utils.errors import ConfigError
 
 
 @pytest.fixture
