@@ -1,6 +1,7 @@
-"""Files that the analysis tools write."""
+"""Tables that the analysis tools print, and files that they write."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,34 @@ def write_plot(path: str | Path, figure: Figure) -> None:
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--plot {path}: it cannot be written: {error}") from error
+
+
+def text_table(columns: Mapping[str, Sequence[str]], markdown: bool = False) -> str:
+    """Columns as lines of text, the first to the left and the others to the right.
+
+    Args:
+        columns: Heading → cells.
+        markdown: Whether the table is one of Markdown.
+
+    Example:
+        >>> print(text_table({'layer': ['stem', 'head'], 'kB': ['1.5', '12.0']}))
+        layer    kB
+        -----  ----
+        stem    1.5
+        head   12.0
+    """
+    lines = [tuple(columns), *zip(*columns.values(), strict=True)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        [
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        for line in lines
+    ]
+    if markdown:
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        padded.insert(1, rule)
+        return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+    padded.insert(1, ["-" * width for width in widths])
+    return "\n".join("  ".join(line) for line in padded)

@@ -1,4 +1,4 @@
-"""`get_complexity.py` shows a config's cost; `config_table.py`, that of all."""
+"""`get_complexity.py`: one config layer by layer, or several side by side."""
 
 import json
 import subprocess
@@ -7,186 +7,187 @@ from pathlib import Path
 
 import cv2
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tool_modules import load_tool
 
 from attnpool_mm.analysis import measure_complexity
+from attnpool_mm.analysis.cost_plots import draw_comparison
 from attnpool_mm.engine.launch import read_config
 from attnpool_mm.utils.config import build_for_counting
 
-ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "tools" / "analysis_tools" / "get_complexity.py"
-TABLE = ROOT / "tools" / "misc" / "config_table.py"
-DIGITS = ROOT / "configs" / "classification" / "digits" / "resnet18-nlp_b64_digits.py"
-DETECTOR = ROOT / "configs" / "demo" / "faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
+CONFIGS = Path(__file__).parents[2] / "configs"
+CLASSIFIER = str(CONFIGS / "demo" / "resnet18-nlp_digits.py")
+DETECTOR = str(CONFIGS / "demo" / "faster-rcnn_resnet18-nlp_fpn_digits-coco.py")
 
 
 @pytest.fixture(scope="module")
 def tool():
-    return load_tool(TOOL)
-
-
-@pytest.fixture(scope="module")
-def table_tool():
-    return load_tool(TABLE)
+    return load_tool("analysis_tools/get_complexity.py")
 
 
 @pytest.fixture
-def run(tool, monkeypatch, capsys):
+def run(tool, tmp_path, capsys):
+    """What the tool prints, and what it writes with `--json`."""
+
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
-        tool.main()
-        return capsys.readouterr().out
+        path = tmp_path / "new" / "cost.json"
+        tool.run(tool.parse_args([*map(str, arguments), "--json", str(path)]))
+        return capsys.readouterr().out, json.loads(path.read_text())
 
     return run
 
 
-def rows_of(output):
-    lines = output.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("---")) + 1
-    rows = [line.split() for line in lines[start : lines.index("", start)]]
-    return {row[0]: row[1:] for row in rows}
+def measure(config, shape, method="forward", num_bytes=1):
+    model = build_for_counting(read_config(config))
+    return measure_complexity(model, shape, num_bytes, method)
 
 
-def number(cell):
-    return float(cell.replace(",", ""))
-
-
-def test_a_classifier(run, tmp_path):
-    path = tmp_path / "new" / "complexity.json"
-    output = run(DIGITS, "--json", path)
-    assert "image of 3x32x32: whole model" in output
-    rows = rows_of(output)
-    stages = [name for name in rows if not name.endswith("pool")]
-    assert stages == [
-        "backbone.stem", *(f"backbone.layer{i}" for i in range(1, 5)), "neck", "head"
-    ]  # fmt: skip
-    assert {"backbone.maxpool", "backbone.layer2.pool"} < set(rows)
-    model = build_for_counting(read_config(str(DIGITS)))
-    cost = measure_complexity(model, (3, 32, 32))
-    assert sum(int(number(rows[s][1])) for s in stages) == cost.parameters
-    total = sum(number(rows[s][2]) for s in stages)
-    assert total == pytest.approx(cost.flops / 1e6, abs=0.005 * len(stages))
-    peak = max(rows, key=lambda name: number(rows[name][3]))
-    assert cost.peak.module.startswith(peak.replace("stem", ""))
-    measured = json.loads(path.read_text())
-    assert measured["flops"] == sum(op["flops"] for op in measured["operations"])
-    assert measured["peak"]["live_bytes"] == cost.peak.live_bytes
-    assert measured["layers"][0]["layer"] == "backbone.stem"
-
-
-def test_a_detector_and_its_picture(run, tmp_path):
-    picture = tmp_path / "live.png"
-    output = run(DETECTOR, "--plot", picture, "--bytes", 4)
-    assert "backbone and neck; the heads, which need NMS, did not run" in output
-    assert "image of 3x128x128" in output and "4 byte(s) a value" in output
-    rows = rows_of(output)
-    assert rows["rpn_head"][0] == rows["roi_head"][3] == "-"
-    total = build_for_counting(read_config(str(DETECTOR)))
-    parameters = sum(p.numel() for p in total.parameters())
-    listed = [n for n in rows if n.startswith(("backbone.layer", "backbone.stem"))]
-    listed = [n for n in listed if not n.endswith("pool")] + [
-        "neck", "rpn_head", "roi_head"
-    ]  # fmt: skip
-    assert sum(int(number(rows[n][1])) for n in listed) == parameters
-    image = cv2.imread(str(picture))
+def in_image(path, color):
+    """The part of a picture that has a colour, in [0, 1]."""
+    image = cv2.imread(str(path))
     assert image.shape[0] >= 400 and image.shape[1] >= 800
-    blue, green, red = 177, 130, 86  # of the filled curve
-    filled = (abs(image.astype(int) - (blue, green, red)).max(2) < 12).mean()
-    assert 0.05 < filled < 0.7
+    return (abs(image.astype(int) - color).max(2) < 12).mean()
 
 
-def test_depth_and_options(run):
-    shallow = rows_of(run(DIGITS))
-    options = ["--cfg-options", "model.head.num_classes=7"]
-    deep = rows_of(run(DIGITS, "--depth", 2, "--shape", 64, 48, *options))
-    assert shallow.keys() < deep.keys()
-    assert "backbone.layer2.0.conv1" in deep
-    assert "backbone.layer2.pool.position" in deep
-    inside = [f"backbone.layer2.{child}" for child in ("0", "1", "pool")]
-    parameters = int(number(deep["backbone.layer2"][1]))
-    assert sum(int(number(deep[name][1])) for name in inside) == parameters
-    assert deep["head"][1] == f"{7 * 513:,}"
-    assert deep["backbone.stem"][0] == "64x16x12"
-    order = list(deep)
+def test_the_layers_of_a_classifier_add_up(run):
+    output, written = run(CLASSIFIER)
+    (config,) = written["configs"]
+    cost = measure(CLASSIFIER, (3, 32, 32))
+    assert config["parameters"] == cost.parameters
+    assert config["flops"] == cost.flops == 2 * config["multiply_adds"]
+    assert config["peak"]["live_bytes"] == cost.peak.live_bytes
+    layers = {layer["name"]: layer for layer in config["layers"]}
+    outer = [name for name in layers if not name.endswith("pool")]
+    stages = [f"backbone.layer{i}" for i in range(1, 5)]
+    assert outer == ["backbone.stem", *stages, "neck", "head"]
+    for key in ("parameters", "flops"):
+        assert sum(layers[name][key] for name in outer) == config[key]
+    live = max(layers[name]["live_bytes"] for name in outer)
+    assert live == cost.peak.live_bytes
+    pool = next(line for line in output.splitlines() if "layer2.pool" in line)
+    assert pool.split()[2] == f"{layers['backbone.layer2.pool']['parameters']:,}"
+
+
+def test_a_detector_without_its_heads(run, tmp_path):
+    picture = tmp_path / "live.png"
+    output, written = run(DETECTOR, "--plot", picture, "--bytes", 4)
+    (config,) = written["configs"]
+    cost = measure(DETECTOR, (3, 128, 128), "extract_feat", 4)
+    assert config["method"] == "extract_feat" and config["flops"] == cost.flops
+    assert config["peak"]["live_bytes"] == cost.peak.live_bytes
+    layers = {layer["name"]: layer for layer in config["layers"]}
+    assert not layers["rpn_head"]["ran"] and layers["neck"]["ran"]
+    outer = [layer for name, layer in layers.items() if not name.endswith("pool")]
+    assert sum(layer["parameters"] for layer in outer) == config["parameters"]
+    assert Path(DETECTOR).stem in output.splitlines()[-1]  # whose heads did not run
+    assert 0.05 < in_image(picture, (177, 130, 86)) < 0.7  # under the curve
+
+
+def test_depth_shape_and_options(run):
+    options = ["--cfg-options", "model.head.num_classes=7", "--shape", 64, 48]
+    (config,) = run(CLASSIFIER, "--depth", 2, *options)[1]["configs"]
+    layers = {layer["name"]: layer for layer in config["layers"]}
+    assert config["shape"] == [3, 64, 48]
+    assert layers["head"]["parameters"] == 7 * 513
+    order = list(layers)
     assert order.index("backbone.layer2.0.conv1") < order.index("backbone.layer2.1")
+    inside = [f"backbone.layer2.{child}" for child in ("0", "1", "pool")]
+    whole = layers["backbone.layer2"]
+    assert sum(layers[name]["parameters"] for name in inside) == whole["parameters"]
+
+
+def test_configs_side_by_side(run, tmp_path):
+    twin = tmp_path / Path(CLASSIFIER).name  # of the same file name
+    twin.write_text(
+        f"_base_ = {CLASSIFIER!r}\nmodel = dict(head=dict(num_classes=3))\n"
+    )
+    results, picture = tmp_path / "results.json", tmp_path / "pictures" / "cost.png"
+    results.write_text(json.dumps({CLASSIFIER: 98.5, str(twin): 97, DETECTOR: 41}))
+    output, written = run(CLASSIFIER, twin, DETECTOR, "--time", "--results", results,
+                          "--markdown", "--plot", picture)  # fmt: skip
+    head, _, *lines = output.splitlines()[:5]
+    assert head.split("|")[-3:-1] == [" time (ms) ", " result "]
+    assert len({line.count("|") for line in output.splitlines()[:5]}) == 1
+    names = [line.split("|")[1].strip() for line in lines]
+    assert names == [CLASSIFIER, str(twin), Path(DETECTOR).stem]
+    for line, config in zip(lines, written["configs"], strict=True):
+        assert f" {config['peak']['live_bytes'] / 1e3:,.1f} " in line
+        assert config["milliseconds"] > 0
+    assert [config["result"] for config in written["configs"]] == [98.5, 97, 41]
+    assert [config["path"] for config in written["configs"]] == [
+        CLASSIFIER, str(twin), DETECTOR
+    ]  # fmt: skip
+    small, large = (
+        written["configs"][1]["parameters"],
+        written["configs"][0]["parameters"],
+    )
+    assert large - small == 7 * 513
+    assert in_image(picture, (180, 119, 31)) > 0  # the first point
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_every_network_is_named_beside_the_plot(count):
+    names = [f"resnet18-nlp-stage-end-{i}_1xb8_stl10" for i in range(count)]
+    values = [80 + 7 * i % 5 for i in range(count)]
+    figure = draw_comparison(names, range(count), values, "result")
+    FigureCanvasAgg(figure).draw()
+    (axes,), (legend,) = figure.axes, figure.legends
+    listed = [text.get_text() for text in legend.get_texts()]
+    assert sorted(listed) == sorted(names)
+    heights = [values[names.index(name)] for name in listed]
+    assert heights == sorted(values, reverse=True)
+    box, plot = legend.get_window_extent(), axes.get_window_extent()
+    assert plot.x1 < box.x0 and box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+    assert plot.width > 0.3 * figure.bbox.width
+    points = [tuple(points.get_offsets()[0]) for points in axes.collections]
+    assert sorted(points) == list(zip(range(count), values, strict=True))
+    looks = {(*points.get_facecolor()[0], points.get_paths()[0].vertices.tobytes())
+             for points in axes.collections}  # fmt: skip
+    assert len(looks) == count
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
         (("nowhere.py",), "config nowhere.py"),
-        ((DIGITS, "--shape", "3", "4", "5", "6"), "--shape [3, 4, 5, 6]: one to three"),
-        ((DIGITS, "--shape", "0"), "each of shape=0"),
-        ((DIGITS, "--bytes", "0"), "bytes_per_value=0"),
-        ((DIGITS, "--depth", "-1"), "--depth -1"),
-        ((DIGITS, "--plot", "x.nothing"), "cannot be written"),
-        ((DIGITS, "--json", "/dev/null/x.json"), "cannot be written"),
-        ((DIGITS, "--cfg-options", "model.backbone.type=Nothing"), "Nothing"),
-        (
-            (DIGITS, "--cfg-options", "test_dataloader.dataset.pipeline=[]",
-             "train_dataloader.dataset.pipeline=[]"),
-            "or say it with --shape",
-        ),
+        ((CLASSIFIER, CLASSIFIER), f"config {CLASSIFIER}"),
+        ((CLASSIFIER, DETECTOR, "--shape", "1", "32", "32"), r"shape=(1, 32, 32)"),
+        ((CLASSIFIER, "--shape", "3", "4", "5", "6"), "--shape [3, 4, 5, 6]"),
+        ((CLASSIFIER, "--bytes", "0"), "--bytes=0"),
+        ((CLASSIFIER, "--depth", "-1"), "--depth=-1"),
+        ((CLASSIFIER, "--plot", "x.nothing"), "--plot x.nothing"),
+        ((CLASSIFIER, "--json", "/dev/null/x.json"), "--json /dev/null/x.json"),
+        ((CLASSIFIER, "--cfg-options", "model.backbone.type=Nothing"), "Nothing"),
+        ((CLASSIFIER, "--results", "nowhere.json"), "--results nowhere.json"),
     ],
-)  # fmt: skip
-def test_errors_are_one_line(tool, monkeypatch, capsys, tmp_path, arguments, message):
+)
+def test_errors_are_one_line(tool, error_of, monkeypatch, tmp_path, arguments, named):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        tool.main()
-    error = capsys.readouterr().err.strip()
-    assert stop.value.code == 2 and message in error
-    assert error.startswith("error: ") and "\n" not in error
+    assert named in error_of(tool, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{", "--results"),
+        ("[1]", "--results"),
+        ('{"a": "97", "b": 1}', "--results"),
+        ('{"a": 97}', "b.py"),
+        ('{"a": 97, "b": 1, "other": 1}', "'other'"),
+        ('{"a": 97, "a.py": 97, "b": 1}', "a.py"),
+    ],
+)
+def test_results_that_do_not_fit(tool, error_of, monkeypatch, tmp_path, text, named):
+    monkeypatch.chdir(tmp_path)
+    Path("results.json").write_text(text)
+    assert named in error_of(tool, "a.py", "b.py", "--results", "results.json")
 
 
 def test_as_a_program():
     """Nothing but the line of the error, from PyTorch's loggers either."""
-    command = [sys.executable, TOOL, DIGITS, "--shape", "1", "32", "32"]
+    tool = Path(__file__).parents[2] / "tools" / "analysis_tools" / "get_complexity.py"
+    command = [sys.executable, tool, CLASSIFIER, "--shape", "1", "32", "32"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "does not run on it" in done.stderr
+    assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-
-
-def test_every_config_has_its_row(table_tool):
-    page = (ROOT / "docs" / "configs.md").read_text()
-    linked = [line.split("](../")[1].split(")")[0]
-              for line in page.splitlines() if line.startswith("| [")]  # fmt: skip
-    assert linked == table_tool.config_paths()
-
-
-@pytest.mark.parametrize("path", [DIGITS, DETECTOR])
-def test_rows_are_up_to_date(table_tool, path):
-    row = table_tool.config_row(path)
-    assert str(row) in (ROOT / "docs" / "configs.md").read_text().splitlines()
-    model = build_for_counting(read_config(str(path)))
-    assert table_tool.config_row(path, model=model) == row
-    assert row.parameters == sum(p.numel() for p in model.parameters())
-    cost = measure_complexity(model.backbone, (3, *row.size))
-    assert (row.flops, row.peak_bytes) == (cost.flops, cost.peak.live_bytes)
-
-
-def test_check_names_the_first_row_that_differs(
-    table_tool, monkeypatch, capsys, tmp_path
-):
-    paths = [p.relative_to(ROOT).as_posix() for p in (DIGITS, DETECTOR)]
-    page = tmp_path / "configs.md"
-    monkeypatch.setattr(table_tool, "config_paths", lambda: paths)
-    monkeypatch.setattr(table_tool, "PAGE", page)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(TABLE), *arguments])
-        table_tool.main()
-
-    run()
-    written = page.read_text()
-    assert "## classification/digits" in written and "| 32×32 |" in written
-    run("--check")
-    page.write_text(written.replace("| 128×128 |", "| 128×127 |"))
-    with pytest.raises(SystemExit) as stop:
-        run("--check")
-    error = capsys.readouterr().err.strip()
-    assert stop.value.code == 2 and "\n" not in error
-    assert DETECTOR.name in error and "128×127" in error and DIGITS.name not in error
-    page.unlink()
-    with pytest.raises(SystemExit):
-        run("--check")

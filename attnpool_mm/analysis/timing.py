@@ -1,0 +1,38 @@
+"""Time of several steps, in turns."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+
+def take_turns(
+    steps: Mapping[str, Callable[[], None]], repeats: int, device: torch.device
+) -> dict[str, list[float]]:
+    """The seconds of each step, run in turns after one round that does not count.
+
+    Args:
+        steps: By name, what is timed.
+        repeats: Rounds that count.
+        device: Where they run.
+
+    Example:
+        >>> times = take_turns({'a': list, 'b': dict}, 3, torch.device('cpu'))
+        >>> [len(seconds) for seconds in times.values()]
+        [3, 3]
+    """
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for i in range(repeats + 1):
+        for name, step in steps.items():
+            _synchronize(device)
+            start = time.perf_counter()
+            step()
+            _synchronize(device)
+            if i > 0:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
