@@ -34,7 +34,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config_row():
-    return load_tool("misc/config_table.py").config_row
+    return load_tool("misc/index_configs.py").config_row
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_config(path, data, table, config_row):
     model = build_model(cfg)
     row = str(config_row(f"configs/{path}", whole, model))
     table_has_it = row in table
-    assert table_has_it, f"tools/misc/config_table.py gives another row: {row}"
+    assert table_has_it, f"tools/misc/index_configs.py gives another row: {row}"
     learning = next(p for p in model.parameters() if p.requires_grad)
     before = learning.detach().clone()
     wrapper = train_a_step(cfg, model)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -261,56 +260,3 @@ class TestModelIndex:
         assert entry["Metadata"]["Parameters"] == parameters
         assert entry["Metadata"]["Epochs"] == 15
         assert entry["In Collection"] == "SPEM"
-
-
-def test_metafile_tool_mends_what_it_finds_out_of_date(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(ROOT / "tools" / "misc"))
-    import config_table
-    import make_metafiles
-
-    for module in (config_table, make_metafiles):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-    kept = Path("configs", "classification", "digits")
-    for folder in (kept, Path("configs", "_base_")):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    gone = tmp_path / "configs" / "classification" / "gone" / "metafile.yml"
-    gone.parent.mkdir()
-    gone.write_text("Models: []")
-
-    def run(*arguments):
-        make_metafiles.run(make_metafiles.parse_args(list(arguments)))
-
-    with pytest.raises(ConfigError, match=r"model-index.yml, .*gone/metafile.yml"):
-        run("--check")
-    run()
-    run("--check")
-    assert capsys.readouterr().out.splitlines()[-1] == "0 of 2 files were out of date"
-    assert not gone.exists()
-    written = (tmp_path / kept / "metafile.yml").read_text()
-    assert written == (ROOT / kept / "metafile.yml").read_text()
-    path = tmp_path / kept / "resnet18-nlp_b64_digits.py"
-    path.rename(path.with_name("resnet18-nlp_b64_other.py"))
-    with pytest.raises(ConfigError, match="got 'other'"):
-        run("--check")
-
-
-def test_metafiles_have_the_numbers_of_the_table():
-    """Those of docs/configs.md, which are measured for every config."""
-    cell = r"\| \[[^]]+\]\(\.\./([^)]+)\) \| [^|]+ \| ([\d.,]+) \| ([\d.,]+) \|"
-    rows = {
-        path: (parameters, flops)
-        for path, parameters, flops in re.findall(
-            cell, (ROOT / "docs/configs.md").read_text().replace(",", "")
-        )
-        if "configs/demo/" not in path
-    }
-    models = [
-        model
-        for path in (ROOT / "configs").rglob("metafile.yml")
-        for model in yaml.safe_load(path.read_text())["Models"]
-    ]
-    assert {model["Config"] for model in models} == set(rows)
-    for model in models:
-        found = model["Metadata"]
-        numbers = f"{found['Parameters'] / 1e6:.2f}", f"{found['FLOPs'] / 1e9:.3f}"
-        assert numbers == rows[model["Config"]], model["Config"]

@@ -15,7 +15,7 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 
 def load_tool(path):
-    """Import a script of `tools/`, e.g. 'misc/config_table.py'."""
+    """Import a script of `tools/`, e.g. 'misc/index_configs.py'."""
     path = TOOLS / path
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
