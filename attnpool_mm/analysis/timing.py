@@ -1,4 +1,4 @@
-"""Time of several steps, in turns."""
+"""Times of several things, measured in turns."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +10,8 @@ def take_turns(
     steps: Mapping[str, Callable[[], None]], repeats: int, device: torch.device
 ) -> dict[str, list[float]]:
     """The seconds of each step, run in turns after one round that does not count.
+
+    What else the machine does meets all of them alike.
 
     Args:
         steps: By name, what is timed.
@@ -24,15 +26,20 @@ def take_turns(
     times: dict[str, list[float]] = {name: [] for name in steps}
     for i in range(repeats + 1):
         for name, step in steps.items():
-            _synchronize(device)
+            synchronize(device)
             start = time.perf_counter()
             step()
-            _synchronize(device)
+            synchronize(device)
             if i > 0:
                 times[name].append(time.perf_counter() - start)
     return times
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given; a CPU has.
+
+    Example:
+        >>> synchronize(torch.device('cpu'))
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
