@@ -165,7 +165,7 @@ STRIDES = "bbox_head__anchor_generator__strides"
     (ssd(neck__in_channels=[96, 320]), ["SSDNeck", "[96, 1280]"]),
     (yolo(neck__in_channels=[128, 256, 512]),
      ["neck: in_channels=[128, 256, 512]", "[512, 256, 128]"]),
-    (yolo(backbone__arch="resnet18-lip-1212"), ["YOLOV3Neck", "[8, 8, 16]"]),
+    (yolo(backbone__arch="resnet18-skip-1212"), ["YOLOV3Neck", "[8, 8, 16]"]),
 ], ids=lambda value: value[0] if isinstance(value, list) else "")  # fmt: skip
 def test_what_does_not_fit_is_one_line(cfg, named):
     with pytest.raises(ConfigError) as caught:
@@ -217,8 +217,13 @@ def test_a_head_without_a_neck():
     dict(type="ResNet", depth=18, out_indices=(1, 2, 3)),
     dict(type="mmpretrain.RegNet", arch="regnetx_400mf", out_indices=(1, 2, 3)),
     dict(type="SwinTransformer", embed_dims=24, out_indices=(1, 2, 3)),
+    dict(
+        type="attnpool_mm.PooledBackbone",
+        backbone=dict(type="mmdet.ResNet", depth=18, out_indices=(1, 2, 3)),
+        pool_cfg=dict(type="LocalImportancePool2d"),
+    ),
 ], ids=lambda cfg: cfg["type"])  # fmt: skip
-def test_backbones_that_do_not_say_their_channels(backbone):
+def test_backbones_of_other_origin(backbone):
     cfg = dict(retina(), backbone=backbone)
     model = AttnPoolDetector(**cfg)
     model.eval()
