@@ -18,9 +18,9 @@ from attnpool_mm.analysis.benchmark import (
 )
 from attnpool_mm.analysis.benchmark_cases import build_case
 from attnpool_mm.analysis.plain import plain_formula
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import SPEM, DynamicConv2d
 from attnpool_mm.pooling import AvgPool2d, SelfAttentivePool2d, build_pool
+from attnpool_mm.utils.errors import ConfigError
 
 CPU = torch.device("cpu")
 SPEED = (Path(__file__).parents[2] / "docs" / "speed.md").read_text()

@@ -13,8 +13,8 @@ from mmengine.registry import DefaultScope
 from reference import Case, assert_layer_agrees
 from torch import nn
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import SPEM, spem, spem_layers, spem_penalty
+from attnpool_mm.utils.errors import ConfigError
 
 PLUGIN = dict(
     cfg=dict(type="attnpool_mm.SPEM"), stages=(True,) * 4, position="after_conv3"

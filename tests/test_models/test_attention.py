@@ -21,10 +21,10 @@ from mmpretrain.models.utils import SELayer
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from attnpool_mm.models.attention import ATTENTION_NAMES, build_attention
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.layers import SPEM
+from attnpool_mm.models.attention import ATTENTION_NAMES, build_attention
 from attnpool_mm.registry import MODELS
+from attnpool_mm.utils.errors import ConfigError
 
 NLP = dict(type="SelfAttentivePool2d", normalize=False)
 ATTENTION = dict(type="SPEM")

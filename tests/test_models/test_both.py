@@ -9,13 +9,13 @@ from mmengine.runner import save_checkpoint
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import (
     LocalImportancePool2d,
     SelfAttentivePool2d,
     WeightedPool2d,
     pool_names,
 )
+from attnpool_mm.utils.errors import ConfigError
 
 NLP = dict(type="SelfAttentivePool2d", normalize=False)
 LIP = dict(type="LocalImportancePool2d")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from attnpool_mm.layers import DynamicConv2d
 from attnpool_mm.models import (
     AttnPoolBackbone,
     AttnPoolMobileNetV2,
@@ -18,9 +19,8 @@ from attnpool_mm.models import (
     arch_to_config,
 )
 from attnpool_mm.models.classifier import AttnPoolClassifier
-from attnpool_mm.utils.errors import ConfigError
-from attnpool_mm.layers import DynamicConv2d
 from attnpool_mm.pooling import SelfAttentivePool2d
+from attnpool_mm.utils.errors import ConfigError
 
 PLACES = {
     "resnet18": ("attnpool_mm.AttnPoolResNet", 18, "stage_end"),

@@ -4,8 +4,8 @@ import pytest
 import torch.nn.functional as F
 from reference import VECTORS, Case
 
-from attnpool_mm.models import AttnPoolBackbone
 from attnpool_mm.checkpoint import convert_authors_state_dict
+from attnpool_mm.models import AttnPoolBackbone
 
 NETWORKS = sorted(path.stem for path in VECTORS.glob("*-*.json"))
 

@@ -3,8 +3,8 @@ import torch
 from mmpretrain.models import ResNet
 
 from attnpool_mm.models import AttnPoolResNet
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import SelfAttentivePool2d
+from attnpool_mm.utils.errors import ConfigError
 
 NLP = dict(type="SelfAttentivePool2d")
 

@@ -7,8 +7,8 @@ from mmpretrain.models import ImageClassifier
 from torch import nn
 
 from attnpool_mm.models import AttnPoolResNetCIFAR
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import SelfAttentivePool2d
+from attnpool_mm.utils.errors import ConfigError
 
 NLP = dict(type="SelfAttentivePool2d")
 SPEM = dict(type="SPEM")

@@ -3,8 +3,8 @@ import torch
 from oracles import assert_equals_formula, randomized
 from torch import nn
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import AttentionPool2d
+from attnpool_mm.utils.errors import ConfigError
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -6,8 +6,8 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
+from attnpool_mm.utils.errors import ConfigError
 
 
 @pytest.mark.parametrize("scope", ["mmengine", "mmdet", "mmpretrain", "attnpool_mm"])

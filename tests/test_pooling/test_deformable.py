@@ -7,9 +7,9 @@ from mmengine.model import initialize
 from oracles import assert_equals_formula, randomized
 from torch import nn
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import DeformableSelfAttentivePool2d, SelfAttentivePool2d
 from attnpool_mm.pooling.deformable import offset_by_pixel, sample_back
+from attnpool_mm.utils.errors import ConfigError
 
 
 def make(channels=4, **kwargs):

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from oracles import assert_equals_formula, randomized
 from torch import nn
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import GaussianPool2d
+from attnpool_mm.utils.errors import ConfigError
 
 SIZES = [(8, 8), (7, 9), (2, 3), (1, 1)]
 

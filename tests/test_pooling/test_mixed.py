@@ -2,8 +2,8 @@ import pytest
 import torch
 from oracles import assert_equals_formula, randomized
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import MixedPool2d
+from attnpool_mm.utils.errors import ConfigError
 
 LOCAL = dict(type="LocalImportancePool2d")
 ATTENTIVE = dict(type="SelfAttentivePool2d")

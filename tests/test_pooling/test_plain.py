@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import AvgPool2d, MaxPool2d, StridedConv2d
+from attnpool_mm.utils.errors import ConfigError
 
 PAIRS = [(MaxPool2d, nn.MaxPool2d), (AvgPool2d, nn.AvgPool2d)]
 

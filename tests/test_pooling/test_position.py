@@ -2,8 +2,8 @@ import oracles
 import pytest
 import torch
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import LearnedPosition2d
+from attnpool_mm.utils.errors import ConfigError
 
 
 @pytest.mark.parametrize("channels", [1, 6, 7])

@@ -5,9 +5,9 @@ import torch
 from oracles import assert_equals_formula, randomized
 from torch import nn
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import SelfAttentivePool2d
 from attnpool_mm.pooling.self_attention import aligned_attention
+from attnpool_mm.utils.errors import ConfigError
 
 ABLATIONS = [
     dict(exp=False),

@@ -3,9 +3,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.pooling import WeightedPool2d, weighted_pool2d
 from attnpool_mm.pooling.weighted import subtract_window_max, window_mean
+from attnpool_mm.utils.errors import ConfigError
 
 MEMORY_FORMATS = [torch.contiguous_format, torch.channels_last]
 
