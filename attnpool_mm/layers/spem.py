@@ -1,23 +1,15 @@
 """Self-adaptive pooling enhanced attention (SPEM): attention over channels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import inf
 from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
-from ..light_backward import (
-    images_at_a_time,
-    light_backward_applies,
-    with_light_backward,
-)
 from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
-
-PIXELS = (2, 3)
-VALUES_AT_A_TIME = 2**18  # 1 MB in float32, which a core's cache holds
 
 
 @MODELS.register_module()
@@ -94,10 +86,16 @@ class SPEM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weight the channels of (B, C, H, W); data type and memory format stay."""
-        inputs = (x, self.w1, self.b1, self.w2, self.b2, self.lam)
-        if x.numel() < VALUES_AT_A_TIME or not light_backward_applies(*inputs):
-            return _weighted(*inputs)[0]
-        return with_light_backward(_weighted, _weighted, _gradients, *inputs)
+        dtype = _at_least_float32(x)
+        # torch.aminmax does both, but many times slower on the CPU.
+        high = x.amax((2, 3), keepdim=True).to(dtype)
+        low = x.amin((2, 3), keepdim=True).to(dtype)
+        w1, b1, w2, b2 = (v.to(dtype) for v in (self.w1, self.b1, self.w2, self.b2))
+        top, bottom = w2 * high + b2, w2 * low + b2
+        lam = self.lam
+        mix = lam * top + (1 - lam) * bottom
+        gate = (top + bottom).sigmoid() * (w1 * mix + b1).sigmoid()
+        return x * gate.to(x.dtype)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -106,58 +104,6 @@ class SPEM(nn.Module):
 
 def _at_least_float32(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def _extremes(x: Tensor) -> tuple[Tensor, Tensor]:
-    # Two reductions: torch.aminmax is many times slower on the CPU.
-    return x.amax(PIXELS, keepdim=True), x.amin(PIXELS, keepdim=True)
-
-
-def _gate(high: Tensor, low: Tensor, *parameters: Tensor) -> Tensor:
-    """The factor of each map (B, C, 1, 1), in float32 at least."""
-    dtype = _at_least_float32(high)
-    high, low, w1, b1, w2, b2, lam = (v.to(dtype) for v in (high, low, *parameters))
-    top, bottom = w2 * high + b2, w2 * low + b2
-    mix = lam * top + (1 - lam) * bottom
-    return (top + bottom).sigmoid() * (w1 * mix + b1).sigmoid()
-
-
-def _weighted(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, and the largest and the smallest value of each map."""
-    high, low = _extremes(x)
-    return x * _gate(high, low, *parameters).to(x.dtype), high, low
-
-
-def _gradients(
-    grad: Tensor, needed: Sequence[bool], *saved: Tensor
-) -> list[Tensor | None]:
-    """Those of the inputs of `_weighted`.
-
-    PyTorch's own go over the maps some twenty times, most of them into new memory.
-    """
-    x, *parameters, high, low = saved
-    with torch.enable_grad():
-        leaves = [v.detach().requires_grad_() for v in (high, low, *parameters)]
-        gate = _gate(*leaves)
-    # A few images at a time, which stay in the cache.
-    parts = images_at_a_time(x, VALUES_AT_A_TIME)
-    grad_gate = torch.cat(
-        [
-            (x[part] * grad[part]).sum(PIXELS, keepdim=True, dtype=gate.dtype)
-            for part in parts
-        ]
-    )
-    grad_high, grad_low, *grads = torch.autograd.grad(gate, leaves, grad_gate)
-    if not needed[0]:
-        return [None, *grads]
-    grad_x = grad * gate.detach().to(x.dtype)
-    for part in parts:
-        for extreme, share in ((high, grad_high), (low, grad_low)):
-            # As 0 and 1 in the type of x: bool is slow to compare into and sum.
-            equal = x[part].clone().eq_(extreme[part])
-            count = equal.sum(PIXELS, keepdim=True, dtype=gate.dtype)
-            grad_x[part].addcmul_(equal, (share[part] / count).to(x.dtype))
-    return [grad_x, *grads]
 
 
 def spem_layers(model: nn.Module) -> Iterator[tuple[str, SPEM]]:

@@ -10,6 +10,8 @@ from ..utils.errors import ConfigError
 def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
     """Build the pool that `cfg` names, whatever MMEngine's default scope is.
 
+    This package's pools need PyTorch and MMEngine alone.
+
     Args:
         cfg: `dict(type=…, …)`. A bare name is looked up among this package's
             pools, `'scope.Name'` in that scope. Any registered module that takes
@@ -36,7 +38,7 @@ def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
         )
     check_known_arguments(kind, given)
     check_needed_arguments(kind, given)
-    return MODELS.build({"_scope_": SCOPE, **cfg})
+    return kind(**{name: cfg[name] for name in given})
 
 
 def pool_class(cfg: dict) -> type:
@@ -50,10 +52,7 @@ def pool_class(cfg: dict) -> type:
     pool_type = cfg["type"]
     if not isinstance(pool_type, str):
         return pool_type
-    try:
-        kind = MODELS.get(pool_type)
-    except RuntimeError:  # what MMEngine raises for a name without a dot
-        kind = None
+    kind = _look_up(pool_type)
     if kind is None:
         raise ConfigError(
             f"pool type={pool_type!r} is not registered: accepted are "
@@ -69,3 +68,14 @@ def pool_names() -> list[str]:
         for name, module in MODELS.module_dict.items()
         if module.__module__.startswith("attnpool_mm.pooling.")
     )
+
+
+def _look_up(name: str) -> type | None:
+    # Not by Registry.get at first, which imports the backbones and so MMPretrain.
+    ours = MODELS.module_dict.get(name.removeprefix(f"{SCOPE}."))
+    if ours is not None:
+        return ours
+    try:
+        return MODELS.get(name)
+    except (ImportError, RuntimeError):  # the latter for a name without a dot
+        return MODELS.parent.module_dict.get(name)

@@ -1,7 +1,6 @@
 """Gaussian pooling."""
 
 from collections import OrderedDict
-from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +9,7 @@ from torch import Tensor, nn
 from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
-from .weighted import full_precision, init_convs, pooling_window, window_mean
-
-# In small windows torch.var_mean takes many times as long as sums of their pixels.
-MAX_PIXELS_OF_SUM = 16
+from .weighted import full_precision, init_convs, pooling_window, upsample_nearest
 
 
 @MODELS.register_module()
@@ -65,7 +61,7 @@ class GaussianPool2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B, C, H, W) to (B, C, max(1, H//stride), max(1, W//stride))."""
         self._check_batch(x)
-        variance, mean = _window_statistics(full_precision(x), self.stride)
+        mean, variance = _window_statistics(full_precision(x), self.stride)
         z = self.hidden(F.adaptive_avg_pool2d(x, 1))
         shift = full_precision(self.mean(z))
         if self.training:
@@ -97,15 +93,9 @@ def _conv_norm(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def _window_statistics(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """Variance and mean of every window of `x`."""
-    height, width = pooling_window(x.shape[-2:], stride)
-    rows, columns = x.shape[2] // height, x.shape[3] // width
-    windows = x[:, :, : rows * height, : columns * width]
-    windows = windows.unflatten(3, (columns, width)).unflatten(2, (rows, height))
-    if height * width > MAX_PIXELS_OF_SUM:
-        return torch.var_mean(windows, (3, 5), correction=0)
-    mean = window_mean(x, (height, width))
-    squares = (
-        (pixel - mean).square() for row in windows.unbind(3) for pixel in row.unbind(4)
-    )
-    return reduce(torch.add, squares) / (height * width), mean
+    """Mean and variance of every window of `x`."""
+    window = pooling_window(x.shape[-2:], stride)
+    mean = F.avg_pool2d(x, window)
+    height, width = (n * side for n, side in zip(mean.shape[-2:], window, strict=True))
+    deviation = x[..., :height, :width] - upsample_nearest(mean, (height, width))
+    return mean, F.avg_pool2d(deviation.square(), window)

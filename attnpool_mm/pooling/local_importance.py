@@ -53,7 +53,6 @@ class LocalImportancePool2d(WeightedPool2d):
         super().__init__(in_channels, stride, normalize)
         self.form = check_choice("form", form, ("sap", "original"))
         original = form == "original"
-        self.by_pixel = not original  # PyTorch's group norm is slow in channels-last
         if kernel_size is None:
             kernel_size = 3 if original else 1
         check_int("kernel_size", kernel_size)
@@ -71,19 +70,19 @@ class LocalImportancePool2d(WeightedPool2d):
         )
         init_convs(self)
 
-    def compute_log_weight(self, x: Tensor) -> Tensor:
-        """The logarithm of the weights of `x` (B, C, H, W), of the same shape."""
+    def compute_weight(self, x: Tensor) -> Tensor:
+        """The weights of `x` (B, C, H, W), of the same shape."""
         # padding="same" would do, but PyTorch warns of it with an even kernel, whose
         # padding on both sides gives a row and a column too many.
         logit = self.conv(x)[..., -x.shape[-2] :, -x.shape[-1] :]
         if self.form == "sap":
-            return full_precision(self.norm(logit)).sigmoid()
+            return full_precision(self.norm(logit)).sigmoid().exp()
         # As a group norm of one channel a group, which takes a 1×1 map too.
         norm = self.norm
         logit = torch.group_norm(
             logit, self.in_channels, norm.weight, norm.bias, norm.eps
         )
-        return self.max_logit * full_precision(logit).sigmoid()
+        return (self.max_logit * full_precision(logit).sigmoid()).exp()
 
     def extra_repr(self) -> str:
         """The arguments that no submodule shows."""

@@ -76,28 +76,9 @@ class MixedPool2d(WeightedPool2d):
         cfg = {**cfg, "normalize": self.normalize}
         return build_pool(cfg, self.in_channels, self.stride)
 
-    @property
-    def has_log_weight(self) -> bool:
-        """Whether all of its pools have one, and nothing overrides the product."""
-        given = getattr(self.compute_weight, "__func__", None)
-        parts = all(pool.has_log_weight for pool in self.pools)
-        return given is MixedPool2d.compute_weight and parts
-
-    def compute_log_weight(self, x: Tensor) -> Tensor:
-        """The logarithm of the product of the weights of `x` (B, C, H, W)."""
-        parts = [pool.compute_log_weight(x) for pool in self.pools]
-        return reduce(torch.add, _on_one_grid(parts, x))
-
     def compute_weight(self, x: Tensor) -> Tensor:
-        """The product of the weights of `x` (B, C, H, W)."""
-        if all(pool.has_log_weight for pool in self.pools):
-            return self.compute_log_weight(x).exp()
-        parts = [pool.compute_weight(x) for pool in self.pools]
-        return reduce(torch.mul, _on_one_grid(parts, x))
-
-
-def _on_one_grid(parts: list[Tensor], x: Tensor) -> list[Tensor]:
-    """The grid that all of them have, or else that of the map `x`."""
-    if len({part.shape[-2:] for part in parts}) == 1:
-        return parts
-    return [upsample_nearest(part, x.shape[-2:]) for part in parts]
+        """The product of the weights of `x` (B, C, H, W), on one grid."""
+        weights = [pool.compute_weight(x) for pool in self.pools]
+        if len({weight.shape[-2:] for weight in weights}) > 1:
+            weights = [upsample_nearest(weight, x.shape[-2:]) for weight in weights]
+        return reduce(torch.mul, weights)

@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .weighted import in_memory_format, memory_format_of
-
 
 class SelfAttention(nn.MultiheadAttention):
     """`nn.MultiheadAttention` with query = key = value, for its output alone.
@@ -70,7 +68,6 @@ def attend(x: Tensor, position: nn.Module | None, attention: SelfAttention) -> T
     """
     grid = x.shape[-2:]
     if position is not None:
-        # A sum of two memory formats is slow.
-        x = x + in_memory_format(position(*grid)[None], memory_format_of(x))
+        x = x + position(*grid)
     tokens = attention(x.flatten(2).transpose(1, 2))
     return tokens.transpose(1, 2).unflatten(2, grid)

@@ -6,7 +6,6 @@ from math import inf
 from numbers import Real
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.build import build_conv
@@ -94,7 +93,6 @@ class SelfAttentivePool2d(WeightedPool2d):
     ):
         super().__init__(in_channels, stride, normalize)
         self.patch_size = check_int("patch_size", patch_size)
-        self.by_pixel = patch_size == 1
         check_int("num_heads", num_heads)
         if (
             not isinstance(embed_ratio, Real)
@@ -134,20 +132,18 @@ class SelfAttentivePool2d(WeightedPool2d):
                 stacklevel=2,
             )
 
-    def compute_log_weight(self, x: Tensor) -> Tensor:
-        """The logarithm of the weights of `x` (B, C, H, W), by patch and channel."""
-        tokens = attend(
-            self.embed(self._pad_to_patch(x)), self.position, self.attention
-        )
-        return self._restore(tokens, x.shape[-2:])
+    def compute_weight(self, x: Tensor) -> Tensor:
+        """The weights of `x` (B, C, H, W), by patch and channel."""
+        tokens = self.embed(self._pad_to_patch(x))
+        tokens = attend(tokens, self.position, self.attention)
+        logit = self._restore(tokens, x.shape[-2:])
+        return logit.exp() if self.exp else logit
 
     def _restore(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """The weights' logarithm, on the grid of `tokens` or on that of the map."""
+        """What is exponentiated, on the grid of `tokens` or on that of the map."""
         if not self._restore_commutes(tokens, size):
             tokens = upsample_nearest(tokens, size)
         logit = full_precision(self.restore(tokens))
-        if not self.exp:  # the weight is the sigmoid itself
-            return F.logsigmoid(logit)
         if self.sigmoid:
             return logit.sigmoid()
         if self.normalize:

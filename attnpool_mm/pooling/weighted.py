@@ -1,16 +1,11 @@
 """Weighted pooling: the formula that every learned pool here shares."""
 
-from functools import reduce
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..light_backward import light_backward_applies
 from ..utils.checks import check_choice, check_int
 from ..utils.errors import ConfigError
-from . import exp_weighted
 
 
 def pooling_window(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -26,7 +21,7 @@ def pooling_window(size: tuple[int, int], stride: int) -> tuple[int, int]:
 def weighted_pool2d(
     x: Tensor, weight: Tensor, stride: int, normalize: bool = True
 ) -> Tensor:
-    r"""Weighted mean over windows, :math:`y = avg(w x) / avg(w)`.
+    r"""Weighted mean over windows, :math:`y = avg(x w) / avg(w)`.
 
     A constant weight gives average pooling, a single huge one picks its element
     (a soft max pooling). Windows are `stride` wide and do not overlap; rows and
@@ -39,7 +34,7 @@ def weighted_pool2d(
             (B, C, h, w) is read as its nearest upsampling to (H, W).
         stride: Width and height of a window in pixels.
         normalize: Divide by the window's mean weight. Without it,
-            :math:`y = avg(w x)`.
+            :math:`y = avg(x w)`.
 
     Raises:
         ConfigError: The grid of `weight` is finer than that of `x`.
@@ -67,110 +62,13 @@ def weighted_pool2d(
     if not normalize and _whole_windows_per_cell(size, grid, window):
         # Constant inside every window: the weight can be applied after pooling,
         # on a map that is stride² times smaller.
-        pooled = window_mean(x, window)
+        pooled = F.avg_pool2d(x, window)
         return (pooled * upsample_nearest(weight, pooled.shape[-2:])).to(x.dtype)
     weight = upsample_nearest(weight, size)
-    y = window_mean(weight * x, window)
+    y = F.avg_pool2d(x * weight, window)
     if normalize:
-        y = y / window_mean(weight, window)
+        y = y / F.avg_pool2d(weight, window)
     return y.to(x.dtype)
-
-
-def exp_weighted_pool2d(
-    x: Tensor, log_weight: Tensor, stride: int, normalize: bool = True
-) -> Tensor:
-    """`weighted_pool2d` with the weights exp(log_weight).
-
-    In training, in channels-last memory on a CPU, the weights are not kept: the
-    backward pass makes them anew.
-
-    Args:
-        x: Feature map (B, C, H, W).
-        log_weight: The logarithm of the weights, on its grid or on a coarser one.
-        stride: Width and height of a window in pixels.
-        normalize: Divide by the window's mean weight.
-
-    Raises:
-        ConfigError: The grid of `log_weight` is finer than that of `x`.
-
-    Example:
-        >>> x = torch.arange(4.0).view(1, 1, 2, 2)
-        >>> round(exp_weighted_pool2d(x, 10 * x, 2).item(), 3)  # nearly the maximum
-        3.0
-    """
-    if exp_weighted.applies(x, log_weight):
-        window = pooling_window(x.shape[-2:], stride)
-        return exp_weighted.exp_weighted_mean(x, log_weight, window, normalize)
-    return weighted_pool2d(x, log_weight.exp(), stride, normalize)
-
-
-def window_mean(x: Tensor, window: tuple[int, int]) -> Tensor:
-    """`F.avg_pool2d`, in row-major memory with a lighter backward pass.
-
-    Example:
-        >>> window_mean(torch.arange(6.0).view(1, 1, 2, 3), (2, 2)).tolist()
-        [[[[2.0]]]]
-    """
-    rows = memory_format_of(x) == torch.contiguous_format
-    if rows and light_backward_applies(x):
-        return _WindowMean.apply(x, window)
-    return F.avg_pool2d(x, window)
-
-
-class _WindowMean(torch.autograd.Function):
-    """Keeps no tensor, and spreads the gradient in one pass.
-
-    PyTorch keeps the whole map for its shape alone, and takes several times as long.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, window: tuple[int, int]) -> Tensor:
-        if x.dtype not in (torch.float32, torch.float64):
-            return F.avg_pool2d(x, window)
-        (rows, height), (columns, width) = (
-            (side, length // side)
-            for side, length in zip(window, x.shape[-2:], strict=True)
-        )
-        x = x[..., : rows * height, : columns * width]
-        x = reduce(torch.add, x.unflatten(2, (height, rows)).unbind(3))
-        x = reduce(torch.add, x.unflatten(3, (width, columns)).unbind(4))
-        return x / (rows * columns)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        x, ctx.window = inputs
-        ctx.size = x.shape[-2:]
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return F.avg_pool2d(tangent, ctx.window)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        rows, columns = ctx.window
-        share = grad.contiguous() / (rows * columns)
-        # Several times as fast as F.interpolate
-        full = share[:, :, :, None, :, None].expand(-1, -1, -1, rows, -1, columns)
-        full = full.flatten(4).flatten(2, 3)
-        missing = (0, ctx.size[1] - full.shape[3], 0, ctx.size[0] - full.shape[2])
-        return F.pad(full, missing) if any(missing) else full, None
-
-
-def memory_format_of(x: Tensor) -> torch.memory_format:
-    """Whether `x` (B, C, H, W) is contiguous or channels-last; the former if both."""
-    if x.is_contiguous() or x.stride(1) != 1:
-        return torch.contiguous_format
-    return torch.channels_last
-
-
-def in_memory_format(x: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """`x` (B, C, H, W), contiguous or channels-last."""
-    if memory_format == torch.contiguous_format:
-        return x.contiguous()
-    # torch.vmap cannot do x.contiguous(memory_format=...).
-    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 def _whole_windows_per_cell(
@@ -219,7 +117,7 @@ def subtract_window_max(logit: Tensor, stride: int) -> Tensor:
 
 
 class WeightedPool2d(nn.Module):
-    """Base of the pools :math:`y = avg(w x) / avg(w)`: a subclass gives w, or log w.
+    """Base of the pools :math:`y = avg(x w) / avg(w)`: a subclass gives w.
 
     Args:
         in_channels: Channels C of the input.
@@ -232,15 +130,11 @@ class WeightedPool2d(nn.Module):
 
     Example:
         >>> class BrightestPool2d(WeightedPool2d):
-        ...     def compute_log_weight(self, x):
-        ...         return x
+        ...     def compute_weight(self, x):
+        ...         return x.exp()
         >>> BrightestPool2d(16, stride=2)(torch.rand(1, 16, 9, 1)).shape
         torch.Size([1, 16, 4, 1])
     """
-
-    # Weights that are made pixel by pixel: in training the pool works in channels-last
-    # memory, which is faster. In inference a copy of x would cost more than it saves.
-    by_pixel = True
 
     def __init__(self, in_channels: int, stride: int = 2, normalize: bool = True):
         super().__init__()
@@ -249,43 +143,14 @@ class WeightedPool2d(nn.Module):
         self.stride = check_int("stride", stride)
         self.normalize = check_choice("normalize", normalize, (True, False))
 
-    def __init_subclass__(cls, **kwargs: Any):
-        """Let a class that defines the logarithm alone have its weights by it."""
-        super().__init_subclass__(**kwargs)
-        own = vars(cls)
-        if "compute_log_weight" in own and "compute_weight" not in own:
-            cls.compute_weight = WeightedPool2d.compute_weight
-
-    @property
-    def has_log_weight(self) -> bool:
-        """Whether `compute_log_weight` gives the weights, and nothing overrides it."""
-        given = getattr(self.compute_weight, "__func__", None)
-        return given is WeightedPool2d.compute_weight
-
-    def compute_log_weight(self, x: Tensor) -> Tensor:
-        """The logarithm of the weights of `x` (B, C, H, W), on its grid or a coarser.
-
-        It takes less memory in training than `compute_weight`.
-        """
-        raise TypeError(f"{type(self).__name__} defines neither compute_weight(x) nor "
-                        "compute_log_weight(x)")  # fmt: skip
-
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), on its grid or on a coarser one."""
-        return self.compute_log_weight(x).exp()
+        raise NotImplementedError(f"{type(self).__name__} defines no compute_weight(x)")
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B, C, H, W) to (B, C, max(1, H//stride), max(1, W//stride))."""
-        inner = x
-        if self.by_pixel and torch.is_grad_enabled():
-            inner = in_memory_format(x, torch.channels_last)
-        if self.has_log_weight and torch.is_grad_enabled():
-            log_weight = self.compute_log_weight(inner)
-            y = exp_weighted_pool2d(inner, log_weight, self.stride, self.normalize)
-        else:
-            weight = self.compute_weight(inner)
-            y = weighted_pool2d(inner, weight, self.stride, self.normalize)
-        return in_memory_format(y, memory_format_of(x))
+        weight = self.compute_weight(x)
+        return weighted_pool2d(x, weight, self.stride, self.normalize)
 
     def extra_repr(self) -> str:
         """The arguments that no submodule shows."""

@@ -3,12 +3,11 @@
 import re
 import warnings
 
-from torch import Tensor, nn
+from torch import nn
 
-from ..layers import SPEM, DynamicConv2d
-from ..pooling import WeightedPool2d, build_pool
-from ..utils.errors import ConfigError
-from .plain import plain_weight
+from attnpool_mm.layers import SPEM, DynamicConv2d
+from attnpool_mm.pooling import build_pool
+from attnpool_mm.utils.errors import ConfigError
 
 STRIDE = 2
 NLP = dict(type="SelfAttentivePool2d")
@@ -30,44 +29,14 @@ POOLS = {
 }
 LAYERS = {
     "pooling": tuple(POOLS),
-    "weighted": ("weighted",),
     "spem": ("spem",),
     "dynamic": ("dynamic_3x3", "dynamic_1x1", "dynamic_depthwise_3x3"),
 }
 SIZES = {
-    "pooling": ("64x56x56:8", "128x28x28:8", "256x14x14:8"),
-    "weighted": ("64x56x56:8", "128x28x28:8", "256x14x14:8"),
-    "spem": ("64x32x32:128", "64x32x32:64", "256x56x56:8"),
+    "pooling": ("64x56x56:8", "256x14x14:8"),
+    "spem": ("64x32x32:64", "256x56x56:8"),
     "dynamic": ("64x56x56:8", "256x14x14:8", "512x7x7:8"),
 }
-TARGETS = (  # layer, size, step, ratio to the plain formula, at least
-    ("nlp", "64x56x56:8", "training", "time_ratio", 6),
-    ("nlp", "64x56x56:8", "training", "peak_ratio", 20),
-    ("nlp", "64x56x56:8", "inference", "time_ratio", 7),
-    ("nlp", "128x28x28:8", "training", "time_ratio", 2.7),
-    ("nlp_p4_nowin", "64x56x56:8", "training", "time_ratio", 2),
-    ("spem", "64x32x32:128", "training", "time_ratio", 1.3),
-    ("spem", "64x32x32:128", "inference", "time_ratio", 2),
-)
-
-
-class SigmoidWeightedPool2d(WeightedPool2d):
-    """The part that the learned pools share, alone: w = exp(sigmoid(x)).
-
-    Example:
-        >>> import torch
-        >>> SigmoidWeightedPool2d(3)(torch.rand(1, 3, 8, 8)).shape
-        torch.Size([1, 3, 4, 4])
-    """
-
-    def compute_log_weight(self, x: Tensor) -> Tensor:
-        """The logarithm of the weights of `x` (B, C, H, W)."""
-        return x.sigmoid()
-
-
-@plain_weight.register
-def _(pool: SigmoidWeightedPool2d, x: Tensor) -> Tensor:
-    return x.sigmoid().exp()
 
 
 def parse_size(word: str) -> tuple[int, int, int, int]:
@@ -85,6 +54,26 @@ def parse_size(word: str) -> tuple[int, int, int, int]:
         raise ConfigError(f"--sizes {word}: CxHxW or CxHxW:BATCH is accepted")
     channels, height, width, batch = map(int, match.groups("8"))
     return batch, channels, height, width
+
+
+def named_layers(option: str, words: list[str]) -> set[str]:
+    """The layers that `words` name, by their own names or their groups'.
+
+    Raises:
+        ConfigError: There is no such layer or group.
+
+    Example:
+        >>> sorted(named_layers('--layers', ['spem', 'lip']))
+        ['lip', 'spem']
+    """
+    groups = LAYERS | {name: (name,) for names in LAYERS.values() for name in names}
+    for word in words:
+        if word not in groups:
+            raise ConfigError(
+                f"{option} {word}: accepted are the groups {', '.join(LAYERS)} and the "
+                f"layers {', '.join(name for name in groups if name not in LAYERS)}"
+            )
+    return {name for word in words for name in groups[word]}
 
 
 def build_case(name: str, channels: int) -> tuple[nn.Module, nn.Module]:
@@ -114,8 +103,6 @@ def build_case(name: str, channels: int) -> tuple[nn.Module, nn.Module]:
         dynamic = DynamicConv2d(channels, channels, **cfg)
         return dynamic, nn.Conv2d(channels, channels, **cfg)
     convolution = nn.Conv2d(channels, channels, 3, STRIDE, 1)
-    if name == "weighted":
-        return SigmoidWeightedPool2d(channels, STRIDE), convolution
     cfg = _with_heads(POOLS[name], max(1, channels // 16))
     with warnings.catch_warnings():
         # A part of a mixture may well be constant in a window.

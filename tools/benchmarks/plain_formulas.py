@@ -1,0 +1,118 @@
+"""The layers' plain formulas, as the papers' equations read.
+
+Attention is `nn.MultiheadAttention`, which makes the N×N matrix; the weights are made
+for every pixel; a dynamic convolution is a loop over the images. What the layers do
+differently, to save time and memory, is measured against these, and has to give the
+same numbers.
+"""
+
+from collections.abc import Callable
+from functools import partial, reduce
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attnpool_mm.layers import DynamicConv2d
+from attnpool_mm.pooling import (
+    AttentionPool2d,
+    DeformableSelfAttentivePool2d,
+    MixedPool2d,
+    SelfAttentivePool2d,
+    WeightedPool2d,
+)
+from attnpool_mm.pooling.deformable import offset_by_pixel, sample_back
+from attnpool_mm.pooling.weighted import pad_to, weighted_pool2d
+
+
+def plain_formula(layer: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """What `layer` computes, written out; with its parameters, differentiable.
+
+    In training the norms update their statistics, as in the layer.
+
+    Args:
+        layer: A learned pool, `SPEM` or `DynamicConv2d`.
+
+    Returns:
+        A function of the input (B, C, H, W); None where the layer itself is it.
+
+    Example:
+        >>> pool = SelfAttentivePool2d(16).eval()
+        >>> x = torch.rand(2, 16, 8, 8)
+        >>> torch.allclose(plain_formula(pool)(x), pool(x), atol=1e-6)
+        True
+    """
+    if isinstance(layer, SelfAttentivePool2d | MixedPool2d):
+        return partial(_weighted_pool, layer)
+    if isinstance(layer, AttentionPool2d):
+        return partial(_attention_pool, layer)
+    if isinstance(layer, DynamicConv2d):
+        return partial(_dynamic_convolution, layer)
+    return None
+
+
+def _weighted_pool(pool: WeightedPool2d, x: Tensor) -> Tensor:
+    return weighted_pool2d(x, plain_weight(pool, x), pool.stride, pool.normalize)
+
+
+def plain_weight(pool: WeightedPool2d, x: Tensor) -> Tensor:
+    """The weight of every pixel and channel of `x`, (B, C, H, W)."""
+    if isinstance(pool, MixedPool2d):
+        return reduce(torch.mul, (plain_weight(part, x) for part in pool.pools))
+    if isinstance(pool, DeformableSelfAttentivePool2d):
+        return _deformable_weight(pool, x)
+    if isinstance(pool, SelfAttentivePool2d):
+        tokens = pool.embed(pad_to(x, pool.patch_size))
+        logit = _restore(pool, tokens, x.shape[-2:])
+        return logit.exp() if pool.exp else logit
+    return pool.compute_weight(x)
+
+
+def _deformable_weight(pool: DeformableSelfAttentivePool2d, x: Tensor) -> Tensor:
+    from mmcv.ops import modulated_deform_conv2d
+
+    size, (conv, *rest) = x.shape[-2:], pool.embed
+    x = pad_to(x, pool.patch_size).contiguous()
+    grid = [side // pool.patch_size for side in x.shape[-2:]]
+    offset, mask = (
+        layer(x)[..., : grid[0], : grid[1]].contiguous()
+        for layer in (pool.offset, pool.mask)
+    )
+    tokens = modulated_deform_conv2d(
+        x, offset, mask.sigmoid(), conv.weight, conv.bias, conv.stride
+    )
+    for layer in rest:
+        tokens = layer(tokens)
+    moved = offset_by_pixel(offset, pool.patch_size, size)
+    return sample_back(_restore(pool, tokens, size), moved).exp()
+
+
+def _restore(pool: SelfAttentivePool2d, tokens: Tensor, size: torch.Size) -> Tensor:
+    """What the weights are before the exponential, at full resolution."""
+    logit = pool.restore(F.interpolate(_attend(pool, tokens), size=tuple(size)))
+    return logit.sigmoid() if pool.sigmoid else logit
+
+
+def _attend(pool: nn.Module, tokens: Tensor) -> Tensor:
+    """Self-attention over the map `tokens` (B, d, h, w), with the N×N matrix."""
+    grid = tokens.shape[-2:]
+    if pool.position is not None:
+        tokens = tokens + pool.position(*grid)
+    tokens = tokens.flatten(2).transpose(1, 2)
+    attended, _ = nn.MultiheadAttention.forward(
+        pool.attention, tokens, tokens, tokens, average_attn_weights=False
+    )
+    return attended.transpose(1, 2).unflatten(2, grid)
+
+
+def _attention_pool(pool: AttentionPool2d, x: Tensor) -> Tensor:
+    return pool.project(pad_to(_attend(pool, pool.embed(x)), pool.stride))
+
+
+def _dynamic_convolution(conv: DynamicConv2d, x: Tensor) -> Tensor:
+    mix = conv.attention(x, conv.temperature).to(x.dtype)
+    weights = torch.einsum("bk,k...->b...", mix, conv.weight)
+    biases = [None] * len(x) if conv.bias is None else mix @ conv.bias
+    options = (conv.stride, conv.padding, conv.dilation, conv.groups)
+    images = zip(x, weights, biases, strict=True)
+    return torch.cat([F.conv2d(i[None], w, b, *options) for i, w, b in images])
