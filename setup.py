@@ -39,6 +39,7 @@ setup(
             ".mim/demo/*.py",
         ]
     },
+    exclude_package_data={"attnpool_mm": [".mim/tools/benchmarks/*"]},
     python_requires=">=3.10",
     install_requires=requirements("runtime"),
     extras_require={

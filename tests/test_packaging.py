@@ -159,7 +159,7 @@ def test_a_wheel_carries_configs_tools_and_index_and_no_more(built):
     for name in CARRIED:
         path = ROOT / name
         for file in [path] if path.is_file() else path.rglob("*"):
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and not {"__pycache__", "benchmarks"} & set(file.parts):
                 package.add(Path("attnpool_mm", ".mim", file.relative_to(ROOT)))
     names = files_of(wheel)
     info = {name for name in names if name.startswith("attnpool_mm-")}

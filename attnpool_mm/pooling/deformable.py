@@ -150,8 +150,8 @@ def offset_by_pixel(offset: Tensor, patch_size: int, size: tuple[int, int]) -> T
         >>> offset_by_pixel(offset, patch_size=1, size=(1, 2))[0].tolist()
         [[[1.0, 0.0]], [[-1.0, 0.0]]]
     """
-    by_axis = offset.unflatten(1, (patch_size**2, 2)).transpose(1, 2).flatten(1, 2)
-    pixels = F.pixel_shuffle(by_axis, patch_size)[..., : size[0], : size[1]]
+    by_row = offset.unflatten(1, (patch_size, patch_size, 2)).permute(0, 3, 4, 1, 5, 2)
+    pixels = by_row.flatten(4).flatten(2, 3)[..., : size[0], : size[1]]
     height, width = pixels.shape[-2:]
     return F.pad(pixels, (0, size[1] - width, 0, size[0] - height))
 

@@ -100,10 +100,10 @@ def test_offsets_by_pixel():
 
 def test_without_mmcvs_operators_the_error_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "mmcv.ops", None)
-    with pytest.raises(ConfigError, match="needs MMCV with its compiled operators"):
+    with pytest.raises(ConfigError, match="MMCV"):
         DeformableSelfAttentivePool2d(4)
 
 
 def test_bad_arguments():
-    with pytest.raises(ConfigError, match="patch_size=0: an integer of at least 1"):
+    with pytest.raises(ConfigError, match="patch_size=0"):
         DeformableSelfAttentivePool2d(4, patch_size=0)

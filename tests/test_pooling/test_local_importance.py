@@ -52,16 +52,8 @@ def test_original_form_in_float16():
     torch.testing.assert_close(y.float(), nn.AvgPool2d(2)(x), atol=1e-2, rtol=0)
 
 
-def test_equal_weights_are_average_pooling():
-    for form in ("sap", "original"):
-        pool = LocalImportancePool2d(4, form=form)
-        nn.init.zeros_(pool.norm.weight)
-        x = torch.randn(2, 4, 9, 8)
-        torch.testing.assert_close(pool(x), nn.AvgPool2d(2)(x))
-
-
 def test_bad_arguments():
-    with pytest.raises(ConfigError, match="form='lip': accepted are 'sap', 'original'"):
+    with pytest.raises(ConfigError, match="form='lip'.*'sap', 'original'"):
         LocalImportancePool2d(4, form="lip")
-    with pytest.raises(ConfigError, match="kernel_size=0: an integer of at least 1"):
+    with pytest.raises(ConfigError, match="kernel_size=0"):
         LocalImportancePool2d(4, kernel_size=0)

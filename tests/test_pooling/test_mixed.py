@@ -55,15 +55,13 @@ def test_the_parts_get_what_the_mixture_has():
 
 
 @pytest.mark.parametrize("pools, message", [
-    ([], r"pools=\[\]: a list of the configs"),
-    (LOCAL, "a list of the configs of pools"),
-    (["LocalImportancePool2d"], "a dict with the key 'type'"),
-    ([dict(type="NoPool")], "type='NoPool' is not registered"),
-    ([LOCAL, dict(type="MaxPool2d")], "type='MaxPool2d' has no weights to multiply"),
-    ([dict(type="AttentionPool2d")], "has no weights to multiply"),
-    ([dict(LOCAL, stride=2)], "'LocalImportancePool2d' has stride of its own"),
-    ([dict(LOCAL, in_channels=4, normalize=True)], "in_channels, normalize of its own"),
-    ([dict(ATTENTIVE, heads=2)], "no argument heads: accepted are"),
+    ([], r"pools=\[\]"),
+    (LOCAL, "pools={'type'"),
+    (["LocalImportancePool2d"], "'LocalImportancePool2d'"),
+    ([dict(type="NoPool")], "type='NoPool'"),
+    ([LOCAL, dict(type="MaxPool2d")], "type='MaxPool2d'"),
+    ([dict(LOCAL, in_channels=4, normalize=True)], "in_channels, normalize"),
+    ([dict(ATTENTIVE, heads=2)], "heads.*num_heads"),
 ])  # fmt: skip
 def test_bad_arguments(pools, message):
     with pytest.raises(ConfigError, match=message) as error:

@@ -47,12 +47,12 @@ def test_bad_arguments(layer):
 
 
 def test_a_kernel_has_a_centre():
-    with pytest.raises(ConfigError, match="kernel_size=2: an odd integer"):
+    with pytest.raises(ConfigError, match="kernel_size=2"):
         StridedConv2d(3, kernel_size=2)
 
 
 @pytest.mark.parametrize("layer", [MaxPool2d, AvgPool2d])
 @pytest.mark.parametrize("padding", [-1, 2, 0.5])
 def test_bad_padding(layer, padding):
-    with pytest.raises(ConfigError, match=f"padding={padding}: an integer from 0 to"):
+    with pytest.raises(ConfigError, match=f"padding={padding}"):
         layer(3, kernel_size=3, padding=padding)

@@ -79,7 +79,7 @@ pytestmark = pytest.mark.usefixtures("small_maps_allowed")
 
 
 @pytest.mark.parametrize("kind", KINDS | RANDOM)
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.data(), strides, sizes, st.integers(1, 3), seeds)
 def test_evaluation(kind, data, stride, size, batch, seed):
     cfg = data.draw((KINDS | RANDOM)[kind])
@@ -91,13 +91,10 @@ def test_evaluation(kind, data, stride, size, batch, seed):
         assert y.isfinite().all()
         torch.testing.assert_close(y, pool_of(pool, x), atol=1e-9, rtol=1e-7)
         assert torch.equal(pool(x), y)
-        last = pool.to(memory_format=torch.channels_last)
-        x = x.to(memory_format=torch.channels_last)
-        torch.testing.assert_close(last(x), y, atol=1e-9, rtol=1e-7)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=30)
 @given(st.data(), strides, sizes, st.integers(2, 3), seeds)
 def test_training(kind, data, stride, size, batch, seed):
     cfg = data.draw(KINDS[kind])
