@@ -78,8 +78,7 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         self.offset = ZeroConv2d(in_channels, 2 * patch_size**2, patch_size)
         self.mask = ZeroConv2d(in_channels, patch_size**2, patch_size)
 
-    def compute_weight(self, x: Tensor) -> Tensor:
-        """The weights of `x` (B, C, H, W), of the same shape."""
+    def _logit(self, x: Tensor) -> Tensor:
         size = x.shape[-2:]
         x = self._pad_to_patch(x)
         offset = full_precision(self.offset(x))
@@ -93,7 +92,7 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
             tokens = layer(tokens)
         tokens = attend(tokens, self.position, self.attention)
         logit = upsample_nearest(self._restore(tokens, size), size)
-        return sample_back(logit, offset_by_pixel(offset, self.patch_size, size)).exp()
+        return sample_back(logit, offset_by_pixel(offset, self.patch_size, size))
 
 
 class ZeroConv2d(_ConvNd):

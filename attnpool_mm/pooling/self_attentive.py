@@ -134,10 +134,13 @@ class SelfAttentivePool2d(WeightedPool2d):
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), by patch and channel."""
+        logit = self._logit(x)
+        return logit.exp() if self.exp else logit
+
+    def _logit(self, x: Tensor) -> Tensor:
         tokens = self.embed(self._pad_to_patch(x))
         tokens = attend(tokens, self.position, self.attention)
-        logit = self._restore(tokens, x.shape[-2:])
-        return logit.exp() if self.exp else logit
+        return self._restore(tokens, x.shape[-2:])
 
     def _restore(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """What is exponentiated, on the grid of `tokens` or on that of the map."""
@@ -157,7 +160,7 @@ class SelfAttentivePool2d(WeightedPool2d):
                 f"patch_size={self.patch_size} is larger than the {height}x{width} "
                 "map, which the layer pads with zeros to one patch: at most "
                 f"{min(height, width)} fits",
-                stacklevel=4,
+                stacklevel=5,
             )
         return pad_to(x, self.patch_size)
 

@@ -37,7 +37,8 @@ from attnpool_mm import models
 
 kind, arguments, batch, side = eval(sys.argv[1])
 torch.manual_seed(0)
-network = getattr(models, kind)(**arguments).train()
+network = getattr(models, kind)(**arguments)
+network.train()
 optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
 x = torch.randn(batch, 3, side, side)
 for _ in sys.stdin:
@@ -87,6 +88,10 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--repeats", type=int, default=9, help="(default: 9)")
     args = parser.parse_args()
+    if not (args.other / "attnpool_mm").is_dir():
+        parser.error(f"other={args.other}: a folder with attnpool_mm in it is accepted")
+    if args.repeats < 1:
+        parser.error(f"--repeats {args.repeats}: an integer of at least 1 is accepted")
     print("| network | here, s | there, s | here / there |\n|---|---:|---:|---:|")
     for network in args.networks:
         here, there = measure(network, [ROOT, args.other.resolve()], args.repeats)
