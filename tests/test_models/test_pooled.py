@@ -325,16 +325,15 @@ def test_bad_arguments(kwargs, match):
 
 
 class Functional(nn.Module):
-    """Shrinks its map outside of its modules."""
+    """A block that shrinks one of its two maps outside of its modules."""
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
-        self.body = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1))
+        self.conv1 = nn.Conv2d(4, 4, 3, 2, 1)
+        self.conv2 = nn.Conv2d(4, 4, 3, 1, 1)
 
     def forward(self, x):
-        x = self.stem(x)
-        return self.body(x) + nn.functional.avg_pool2d(x, 2)
+        return self.conv2(self.conv1(x) + nn.functional.avg_pool2d(x, 2))
 
 
 class Twice(nn.Module):
@@ -352,7 +351,7 @@ class Twice(nn.Module):
 @pytest.mark.parametrize("network, match", [
     (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)), "Sequential"),
     (nn.Sequential(nn.Conv2d(3, 4, 3, 2)), "0: 0"),
-    (Functional(), "Functional"),
+    (nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), Functional()), r"1 \(Functional\)"),
     (Twice(), r"Twice.*body\.pool 2"),
     (nn.Linear(3, 4), "Linear"),
 ], ids=lambda v: getattr(v, "_get_name", lambda: v)())  # fmt: skip
