@@ -12,7 +12,8 @@ from ..utils.checks import check_choice, is_int
 from ..utils.errors import ConfigError
 from ..utils.shapes import shapes_only
 from .conversion import convert
-from .shrinking import Shrinking, shrinkings_of, tensors_of, trace
+from .shrinking import Shrinking, shrinkings_of
+from .tracing import tensors_of, trace
 
 POSITIONS = ("block_end", "stage_end", "stage_start")
 LARGE = 2**12 * 3**3 * 5 * 7  # pixels, which strides of 1 to 10 divide many times

@@ -1,20 +1,15 @@
 """Where a network shrinks its map: found by one run on shapes alone."""
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.utils import _pair
-from torch.utils._pytree import tree_leaves
 
 from ..pooling import AttentionPool2d, GaussianPool2d, StridedConv2d, WeightedPool2d
 from ..pooling.plain import PlainPool2d
-from ..utils.checks import is_int
-from ..utils.errors import ConfigError
 from ..utils.shapes import shapes_only
+from .tracing import Call, trace
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 PLAIN_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
@@ -62,46 +57,6 @@ class Shrinking:
     problem: str = ""
 
 
-@dataclass
-class _Call:
-    """A call of a module: the first map that it got, and the first that it gave.
-
-    `start` and `end` count the calls that had begun before it began, and ended.
-    """
-
-    name: str
-    module: nn.Module
-    x: Tensor
-    y: Tensor
-    start: int
-    end: int
-
-    def encloses(self, other: "_Call") -> bool:
-        return self.start < other.start and other.end <= self.end
-
-    @property
-    def keeps(self) -> bool:
-        return _size(self.y) == _size(self.x)
-
-
-@dataclass
-class Run:
-    """A run of a network without values.
-
-    Attributes:
-        image: What it got.
-        outputs: The tensors that it returned.
-        calls: The first call of each module that takes and gives maps, those inside
-            first.
-        sequences: Names of the `nn.Sequential`s that ran, '' for the network itself.
-    """
-
-    image: Tensor
-    outputs: list[Tensor]
-    calls: list[_Call]
-    sequences: set[str]
-
-
 def find_shrinkings(
     model: nn.Module, image_size: Sequence[int] = (224, 224)
 ) -> list[Shrinking]:
@@ -134,94 +89,13 @@ def find_shrinkings(
         return shrinkings_of(network, trace(network, image_size).calls)
 
 
-def trace(network: nn.Module, image_size: Sequence[int]) -> Run:
-    """Run a network without values on one image, and note its modules' calls.
-
-    Args:
-        network: What `shapes_only` yields.
-        image_size: Height and width of the image in pixels.
-
-    Raises:
-        ConfigError: `image_size` is not two positive integers, or the network does not
-            run on an image of 3 channels, of its first convolution's, or of 1.
-    """
-    calls: dict[str, _Call] = {}
-    started: list[int] = []
-    count = itertools.count()
-
-    def enter(module: nn.Module, args: tuple) -> None:
-        started.append(next(count))
-
-    def hook_of(name: str) -> Callable:
-        def leave(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
-            start, end = started.pop(), next(count)
-            x, y = _first_map((args, kwargs)), _first_map(output)
-            if x is not None and y is not None:
-                calls.setdefault(name, _Call(name, module, x, y, start, end))
-
-        return leave
-
-    handles = []
-    for name, module in network.named_modules():
-        if name:
-            handles.append(module.register_forward_pre_hook(enter))
-            handles.append(
-                module.register_forward_hook(hook_of(name), with_kwargs=True)
-            )
-    try:
-        image, outputs = _run_on_image(network, image_size, calls.clear)
-    finally:
-        for handle in handles:
-            handle.remove()
-    modules = {"": network} | {name: call.module for name, call in calls.items()}
-    sequences = {
-        name
-        for name, module in modules.items()
-        if isinstance(module, nn.Sequential)
-        and type(module).forward is nn.Sequential.forward
-    }
-    return Run(image, outputs, list(calls.values()), sequences)
-
-
-def _run_on_image(
-    network: nn.Module, image_size: Sequence[int], forget: Callable[[], None]
-) -> tuple[Tensor, list[Tensor]]:
-    if (
-        not isinstance(image_size, (list, tuple))
-        or len(image_size) != 2
-        or not all(is_int(side) and side > 0 for side in image_size)
-    ):
-        raise ConfigError(
-            f"image_size={image_size!r}: a height and a width in pixels are accepted"
-        )
-    channels = dict.fromkeys([3, *_first_channels(network), 1])
-    errors = []
-    for count in channels:
-        x = torch.empty(1, count, *image_size, dtype=_dtype(network))
-        try:
-            with torch.no_grad():
-                outputs = network(x)
-        except ConfigError:
-            raise
-        except Exception as error:  # anything: networks have operators of their own
-            errors.append(error)
-            forget()
-            continue
-        return x, tensors_of(outputs)
-    size = "x".join(map(str, image_size))
-    message = (str(errors[0]) or type(errors[0]).__name__).splitlines()[0]
-    raise ConfigError(
-        f"{type(network).__name__} does not run on an image of {size}: {message}"
-    ) from errors[0]
-
-
-def shrinkings_of(network: nn.Module, calls: Sequence[_Call]) -> list[Shrinking]:
+def shrinkings_of(network: nn.Module, calls: Sequence[Call]) -> list[Shrinking]:
     """The places that `find_shrinkings` lists, from the calls of a run."""
     return _Finder(network, calls).find()
 
 
 class _Finder:
-    def __init__(self, network: nn.Module, calls: Sequence[_Call]):
+    def __init__(self, network: nn.Module, calls: Sequence[Call]):
         self.network = network
         self.calls = {call.name: call for call in calls}
         # Blocks are told from stages by what is in them, so inner ones come first.
@@ -230,7 +104,7 @@ class _Finder:
         for call in calls:
             self._classify(call)
 
-    def _classify(self, call: _Call) -> None:
+    def _classify(self, call: Call) -> None:
         if isinstance(call.module, (*CONTAINERS, *POOLS)) or _is_convolution(
             call.module
         ):
@@ -246,12 +120,12 @@ class _Finder:
         if len(operators) > 1 and spatial:
             self.blocks.add(call.name)
 
-    def _works_on_map(self, call: _Call) -> bool:
+    def _works_on_map(self, call: Call) -> bool:
         module = call.module
         operator = _is_convolution(module) or isinstance(module, nn.Linear)
-        return operator and max(_size(call.x)) > 1
+        return operator and max(call.in_size) > 1
 
-    def _inside(self, call: _Call) -> Iterator[_Call]:
+    def _inside(self, call: Call) -> Iterator[Call]:
         """The calls in a call, of modules in its module."""
         return (
             c
@@ -259,7 +133,7 @@ class _Finder:
             if c.name.startswith(f"{call.name}.") and call.encloses(c)
         )
 
-    def _around(self, call: _Call) -> Iterator[_Call]:
+    def _around(self, call: Call) -> Iterator[Call]:
         """The calls around a call, of the modules around its module, inner first."""
         name = call.name
         while "." in name:
@@ -271,7 +145,9 @@ class _Finder:
         operators: dict[str, list[str]] = {}
         problems: dict[str, str] = {}
         for name, call in self.calls.items():
-            if not self._is_operator(call) or any(c.keeps for c in self._around(call)):
+            if not self._is_operator(call) or any(
+                c.in_size == c.out_size for c in self._around(call)
+            ):
                 continue
             place = self._place_of(name)
             operators.setdefault(place, []).append(name)
@@ -287,7 +163,7 @@ class _Finder:
             for i, name in enumerate(names)
         ]
 
-    def _is_operator(self, call: _Call) -> bool:
+    def _is_operator(self, call: Call) -> bool:
         """Whether it shrinks, and nothing in it does."""
         module = call.module
         if isinstance(module, GLOBAL_POOLS) or not _shrinks(call):
@@ -302,7 +178,7 @@ class _Finder:
             return max(_pair(module.stride)) > 1 and not any(
                 _is_convolution(parent.module) for parent in self._around(call)
             )
-        whole_map = max(_size(call.y)) == 1
+        whole_map = max(call.out_size) == 1
         return not whole_map and not any(map(_shrinks, self._inside(call)))
 
     def _place_of(self, name: str) -> str:
@@ -311,7 +187,7 @@ class _Finder:
         if isinstance(call.module, POOLS):
             return name
         for parent in self._around(call):
-            if _stride(parent) != _stride(call):
+            if parent.stride != call.stride:
                 break
             # Several operators that make it no smaller than one stand side by side.
             if parent.name in self.blocks or (
@@ -331,8 +207,8 @@ class _Finder:
     ) -> Shrinking:
         name = names[index]
         call = self.calls[name]
-        x, y = _size(call.x), _size(call.y)
-        strides = _stride(call)
+        x, y = call.in_size, call.out_size
+        strides = call.stride
         if not problem and len(set(strides)) > 1:
             problem = f"makes {_by(x)} into {_by(y)}"
         stage_end = self._stage_end(index, names)
@@ -369,7 +245,7 @@ class _Finder:
     def _stage_end(self, index: int, names: list[str]) -> str:
         """The stage around a place, or else what gives the map to the next place."""
         call = self.calls[names[index]]
-        around = [c for c in self._around(call) if _stride(c) == _stride(call)]
+        around = [c for c in self._around(call) if c.stride == call.stride]
         if around:
             makers = around
         elif index + 1 < len(names):
@@ -383,7 +259,7 @@ class _Finder:
             makers = [
                 c
                 for c in self.calls.values()
-                if _size(c.y) == _size(call.y)
+                if c.out_size == call.out_size
                 and c.end >= call.end
                 and list(c.module.children())
             ][-1:]
@@ -402,45 +278,12 @@ class _Finder:
         return max(parts, key=lambda c: c.end - c.start, default=outermost).name
 
 
-def tensors_of(values: Any) -> list[Tensor]:
-    """The tensors in nested lists, tuples and dicts.
-
-    Example:
-        >>> len(tensors_of([torch.ones(1), dict(a=torch.ones(1), b=2)]))
-        2
-    """
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
-
-
-def _first_map(values: Any) -> Tensor | None:
-    """The first tensor of 4 dimensions, or else of 3: tokens (B, N, C)."""
-    tensors = tensors_of(values)
-    for dim in (4, 3):
-        for tensor in tensors:
-            if tensor.dim() == dim:
-                return tensor
-    return None
-
-
-def _size(x: Tensor) -> tuple[int, ...]:
-    """Height and width of a map, or the number of tokens."""
-    return tuple(x.shape[2:]) if x.dim() == 4 else (x.shape[1],)
-
-
-def _stride(call: _Call) -> tuple[int, ...]:
-    """How many times smaller the map becomes, in height and in width."""
-    sizes = _size(call.x), _size(call.y)
-    if call.x.dim() != 4 or call.y.dim() != 4:
-        return ()
-    return tuple(round(a / b) for a, b in zip(*sizes, strict=True))
-
-
-def _shrinks(call: _Call) -> bool:
+def _shrinks(call: Call) -> bool:
     """Whether it makes the map at least half as large, or fewer tokens."""
-    return min(_stride(call), default=1) > 1 or _merges_tokens(call)
+    return min(call.stride, default=1) > 1 or _merges_tokens(call)
 
 
-def _merges_tokens(call: _Call) -> bool:
+def _merges_tokens(call: Call) -> bool:
     """Whether it makes fewer tokens, of a list of them or a channels-last map."""
     x, y = call.x, call.y
     if x.dim() != y.dim():
@@ -459,18 +302,6 @@ def _is_convolution(module: nn.Module) -> bool:
     return all(hasattr(module, name) for name in OF_CONVOLUTIONS) and not isinstance(
         module, nn.modules.conv._ConvTransposeNd
     )
-
-
-def _first_channels(network: nn.Module) -> list[int]:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            return [module.in_channels]
-    return []
-
-
-def _dtype(network: nn.Module) -> torch.dtype:
-    dtypes = (p.dtype for p in network.parameters() if p.is_floating_point())
-    return next(dtypes, torch.float32)
 
 
 def _by(size: Sequence[int]) -> str:
