@@ -32,6 +32,7 @@ setup(
     package_data={
         "attnpool_mm": [
             ".mim/model-index.yml",
+            ".mim/configs/README.md",
             ".mim/configs/**/*.py",
             ".mim/configs/**/metafile.yml",
             ".mim/tools/**/*.py",

@@ -28,8 +28,8 @@ def config_path(name: str) -> str:
         ConfigError: There is no such model.
 
     Example:
-        >>> path = config_path('resnet20-spem_b64_digits')
-        >>> path.endswith('classification/digits/resnet20-spem_b64_digits.py')
+        >>> path = config_path('resnet20-spem_1xb64_digits')
+        >>> path.endswith('classification/digits/resnet20-spem_1xb64_digits.py')
         True
     """
     files = {

@@ -69,7 +69,8 @@ def write_data_sets(folder):
 def shrink(cfg):
     """Two images a batch, of few pixels.
 
-    A detector takes few proposals, and gives boxes however low their scores are.
+    A detector takes few proposals, and gives boxes however low their scores are, and
+    however small they are.
     """
     few = dict(nms_pre=100, max_per_img=50)
     if "rpn_head" in cfg.model:
@@ -78,30 +79,45 @@ def shrink(cfg):
         cfg.model.test_cfg.rpn.update(few)
         cfg.model.test_cfg.rcnn.score_thr = 0
     elif cfg.default_scope == "mmdet":
-        cfg.model.test_cfg.update(few, score_thr=0, conf_thr=0)
+        cfg.model.test_cfg.update(few, score_thr=0, conf_thr=0, min_bbox_size=-1)
+    # it counts a runner's steps
+    cfg.model.get("data_preprocessor", {}).pop("batch_augments", None)
     for name in LOADERS:
         loader = cfg[f"{name}_dataloader"]
         loader.update(batch_size=2, num_workers=0)
         for _, dataset in datasets_of(loader.dataset, ""):
-            kind = dataset.type.rsplit(".", 1)[-1]
-            if kind == "STL10":
+            if dataset.type.endswith("STL10"):
                 dataset.check = "format"  # the whole set's size is not this one's
-            for step in dataset.pipeline:
-                _shrink_step(step)
+        for step in _steps(loader.dataset):
+            _shrink_step(step)
     set_dataloader_defaults(cfg)
+
+
+def _steps(dataset):
+    """The steps of a data set's pipelines, those of its wrappers too."""
+    yield from dataset.get("pipeline") or []
+    if "dataset" in dataset:
+        yield from _steps(dataset.dataset)
+
+
+# Pixels of detectors
+SMALL = {1333: 133, 1280: 320, 800: 80, 640: 160, 416: 160, 320: 160, -320: -80}
 
 
 def _shrink_step(step):
     """Classifiers get 64x64 pixels at most, detectors about 130x80 or 160x160."""
-    large = {(1333, 800): (133, 80), (320, 320): (160, 160), (416, 416): (160, 160)}
-    for key in ("scale", "crop_size"):
+    for key in ("scale", "crop_size", "img_scale", "size", "border"):
         size = step.get(key)
         if isinstance(size, int):
             step[key] = min(size, 64)
-        elif isinstance(size, list) and isinstance(size[0], list | tuple):
-            step[key] = [large.get(tuple(one), tuple(one)) for one in size]
         elif size is not None:
-            step[key] = large.get(tuple(size), tuple(size))
+            step[key] = _small(size)
+
+
+def _small(size):
+    if isinstance(size, int):
+        return SMALL.get(size, size)
+    return type(size)(map(_small, size))
 
 
 class RepeatedRandomFills(TorchFunctionMode):
@@ -127,7 +143,9 @@ class RepeatedRandomFills(TorchFunctionMode):
 def build_model(cfg):
     """Build the model of a config, without its pretrained weights."""
     init_default_scope(cfg.default_scope)
-    cfg.model.backbone.pop("init_cfg", None)  # pretrained weights are not here
+    backbone = cfg.model.backbone
+    for part in (backbone, backbone.get("backbone", {})):
+        part.pop("init_cfg", None)  # pretrained weights are not here
     if "data_preprocessor" in cfg:
         cfg.model.data_preprocessor = cfg.data_preprocessor
     with RepeatedRandomFills():

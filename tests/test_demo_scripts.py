@@ -17,8 +17,8 @@ from attnpool_mm.apis import config_path
 from attnpool_mm.models import AttnPoolResNetCIFAR
 
 SCRIPT = Path(__file__).parents[1] / "demo" / "image_demo.py"
-CLASSIFIER = "resnet20-spem_b64_digits"
-CIFAR = "resnet20-spem_b128_cifar10"
+CLASSIFIER = "resnet20-spem_1xb64_digits"
+CIFAR = "resnet164-spem_1xb128_cifar10"
 DETECTOR = "faster-rcnn_resnet18-nlp_fpn_digits-coco"
 CLASSES = [
     "zero",
@@ -142,7 +142,7 @@ def test_red_is_red_to_a_classifier_of_cifar(demo, folder, monkeypatch):
 
 
 def test_mnist_takes_photographs_and_its_own_images():
-    cfg = Config.fromfile(config_path("resnet18-lip-1222_mnist"))
+    cfg = Config.fromfile(config_path("resnet18-nlp-stage-end_1xb64_mnist"))
     with TRANSFORMS.switch_scope_and_registry("mmpretrain") as registry:
         steps = [registry.build(s) for s in cfg.test_dataloader.dataset.pipeline[:3]]
     for image, expected in (
@@ -179,7 +179,10 @@ def test_mnist_takes_photographs_and_its_own_images():
             ["image.png", CLASSIFIER, "--out-dir", "new", "--weights", "nine.pth"],
             r"--weights nine.pth: 9 .*\(zero, …\).* 10",
         ),
-        (["image.png", "resnet18-nlp_b64_digits"], f"--weights {CLASSIFIER}.pth: "),
+        (
+            ["image.png", "resnet18-nlp-stage-end_1xb64_digits"],
+            f"--weights {CLASSIFIER}.pth: ",
+        ),
     ],
 )
 def test_errors_are_one_line(demo, folder, arguments, message):

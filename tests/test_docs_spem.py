@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "spem.md").read_text()
 CONFIGS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 OPTIONS = re.findall(r"`([a-z_]+\.[\w.]+=[^` ]+)`", TEXT.split("## The CIFAR")[1])
-CIFAR = ROOT / "configs/classification/cifar10/resnet164-spem_b128_cifar10.py"
+CIFAR = ROOT / "configs/classification/cifar10/resnet164-spem_1xb128_cifar10.py"
 # the only options that the configs do not have yet
 NEW = {
     "model.backbone.block",

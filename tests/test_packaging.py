@@ -31,9 +31,9 @@ SOURCES = [
     "model-index.yml", "pyproject.toml", "requirements", "setup.py", "tools",
 ]  # fmt: skip
 CARRIED = ["configs", "demo", "model-index.yml", "tools"]
-CLASSIFIER = "resnet20-spem_b64_digits"
+CLASSIFIER = "resnet20-spem_1xb64_digits"
 DETECTOR = "faster-rcnn_resnet18-nlp_fpn_digits-coco"
-NAMED_DETECTOR = "ssdlite_mobilenetv2-spem_8xb24_coco"
+NAMED_DETECTOR = "ssdlite_mobilenetv2-spem_8xb24-600e_coco"
 
 BUILD = """
 from setuptools import build_meta
@@ -184,7 +184,7 @@ def test_everything_is_found_in_the_installed_wheel(found):
     assert result["light"]
     stems = {path.stem for path in (ROOT / "configs").rglob("*.py")}
     models = set(result["models"])
-    assert "resnet18-nlp_b64_digits" in models and models <= stems
+    assert "resnet18-nlp-stage-end_1xb64_digits" in models and models <= stems
     assert NAMED_DETECTOR in result["detectors"]
     assert result["named"] == ["AttnPoolMobileNetV2", "bboxes", "labels", "scores"]
 
@@ -223,8 +223,8 @@ def test_repository_gives_the_same_lookups():
 
 
 def test_unknown_name_says_what_is_near():
-    with pytest.raises(ConfigError, match="resnet18-nlp_b64_digits"):
-        config_path("resnet18_nlp_b64_digits")
+    with pytest.raises(ConfigError, match="resnet18-nlp-stage-end_1xb64_digits"):
+        config_path("resnet18_nlp_stage_end_1xb64_digits")
 
 
 class TestModelIndex:

@@ -63,7 +63,7 @@ def test_spem():
     names: dict = {}
     exec(block, names)
     cfg = Config.fromfile(
-        ROOT / "configs/classification/digits/resnet18-nlp_b64_digits.py"
+        ROOT / "configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py"
     )
     cfg.merge_from_dict({k: v for k, v in names.items() if not k.startswith("__")})
     model = build_model(cfg)

@@ -26,10 +26,10 @@ from attnpool_mm.utils.errors import ConfigError
 SPEM = dict(type="SPEM")
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "model_converters" / "transfer_backbone.py"
-CLASSIFIER = ROOT / "configs/classification/digits/resnet18-nlp_b64_digits.py"
-DETECTOR = ROOT / (
-    "configs/detection/faster_rcnn/faster-rcnn_resnet18-nlp_fpn_1x_coco.py"
+CLASSIFIER = (
+    ROOT / "configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py"
 )
+DETECTOR = ROOT / "configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
 
 
 def evaluated(network):
@@ -277,7 +277,7 @@ def test_weights_of_torchvision_as_init_cfg(tool, output_of, tmp_path):
     source, target = tmp_path / "imagenet.pth", tmp_path / "ours.pth"
     model = {f"module.{k}": v for k, v in theirs.state_dict().items()}
     torch.save(dict(model=model, epoch=299), source)
-    config = ROOT / "configs/classification/stl10/keyword_stl10.py"
+    config = ROOT / "configs/classification/stl10/resnet18-nlp-stage-end_1xb8_stl10.py"
     arch = "mobilenet_v2-lip-1222121"
     options = ("--config", config, "--cfg-options", f"model.backbone.arch={arch}")
     printed = output_of(tool, source, target, *options)

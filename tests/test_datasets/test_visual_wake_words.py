@@ -20,7 +20,10 @@ from attnpool_mm.engine import preflight
 from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/classification/visual_wake_words/keyword_vww.py"
+CONFIG = (
+    ROOT
+    / "configs/classification/visual_wake_words/mobilenet-v2-nlp-block-end_1xb64_vww.py"
+)
 TOOL = ROOT / "tools/dataset_converters/coco_to_visual_wake_words.py"
 JSON = "annotations/instances_val2017.json"
 

@@ -145,7 +145,7 @@ class TestDataPaths:
 
 @pytest.fixture
 def digits(tmp_path):
-    cfg = Config.fromfile(CONFIG / "resnet18-nlp_b64_digits.py")
+    cfg = Config.fromfile(CONFIG / "resnet18-nlp-stage-end_1xb64_digits.py")
     cfg.work_dir = str(tmp_path)
     cfg.log_level = "ERROR"
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)

@@ -20,7 +20,7 @@ from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 CLASSIFIER = """
-_base_ = '{root}/configs/classification/digits/resnet20-spem_b64_digits.py'
+_base_ = '{root}/configs/classification/digits/resnet20-spem_1xb64_digits.py'
 train_dataloader = dict(dataset=dict(indices=3))
 test_dataloader = dict(dataset=dict(indices=40))
 """

@@ -19,7 +19,7 @@ from attnpool_mm.checkpoint import load_checkpoint_file
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "tools"
 CONFIG = """
-_base_ = '{root}/configs/classification/digits/resnet18-nlp_b64_digits.py'
+_base_ = '{root}/configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py'
 model = dict(
     backbone=dict(base_channels=8, stem_channels=8, norm_eval=True),
     head=dict(in_channels=64))

@@ -11,7 +11,7 @@ from tool_modules import load_tool, run_tool
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
-_base_ = '{root}/configs/classification/digits/resnet18-nlp_b64_digits.py'
+_base_ = '{root}/configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py'
 model = dict(
     backbone=dict(
         _delete_=True, type='mmdet.ResNet', depth=50, base_channels=4,

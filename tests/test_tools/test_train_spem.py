@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs/classification/digits/resnet20-spem_b64_digits.py"
+CONFIG = ROOT / "configs/classification/digits/resnet20-spem_1xb64_digits.py"
 
 
 @pytest.mark.slow

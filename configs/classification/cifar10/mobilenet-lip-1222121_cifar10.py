@@ -1,3 +1,0 @@
-_base_ = "./keyword_cifar10.py"
-
-model = dict(backbone=dict(arch="mobilenet-lip-1222121"))

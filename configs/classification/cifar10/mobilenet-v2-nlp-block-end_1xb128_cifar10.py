@@ -1,0 +1,3 @@
+_base_ = "./resnet18-nlp-stage-end_1xb128_cifar10.py"
+
+model = dict(backbone=dict(arch="mobilenet_v2-nlp_headfix2_nowin-1222121"))

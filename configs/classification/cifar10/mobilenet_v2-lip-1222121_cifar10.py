@@ -1,3 +1,0 @@
-_base_ = "./keyword_cifar10.py"
-
-model = dict(backbone=dict(arch="mobilenet_v2-lip-1222121"))

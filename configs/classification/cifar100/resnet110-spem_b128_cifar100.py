@@ -1,3 +1,0 @@
-_base_ = "./resnet164-spem_b128_cifar100.py"
-
-model = dict(backbone=dict(depth=110))

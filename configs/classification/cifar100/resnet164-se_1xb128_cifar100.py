@@ -1,0 +1,3 @@
+_base_ = "./resnet164_1xb128_cifar100.py"
+
+model = dict(backbone=dict(attention_cfg=dict(type="SELayer", ratio=16)))

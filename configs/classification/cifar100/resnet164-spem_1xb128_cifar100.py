@@ -1,0 +1,5 @@
+_base_ = "./resnet164_1xb128_cifar100.py"
+
+model = dict(backbone=dict(attention_cfg=dict(type="SPEM")))
+optim_wrapper = dict(constructor="attnpool_mm.SPEMOptimWrapperConstructor")
+custom_hooks = [dict(type="attnpool_mm.SPEMLoggerHook")]

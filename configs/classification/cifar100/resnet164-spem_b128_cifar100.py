@@ -1,5 +1,0 @@
-_base_ = "./resnet164_b128_cifar100.py"
-
-model = dict(backbone=dict(attention_cfg=dict(type="SPEM")))
-optim_wrapper = dict(constructor="attnpool_mm.SPEMOptimWrapperConstructor")
-custom_hooks = [dict(type="attnpool_mm.SPEMLoggerHook")]

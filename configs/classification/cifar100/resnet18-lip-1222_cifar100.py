@@ -1,3 +1,0 @@
-_base_ = "./keyword_cifar100.py"
-
-model = dict(backbone=dict(arch="resnet18-lip-1222"))

@@ -1,0 +1,3 @@
+_base_ = "./resnet18-nlp-stage-end_1xb64_mnist.py"
+
+model = dict(backbone=dict(arch="mobilenet_v2-nlp_headfix2_nowin-1222121"))

@@ -1,3 +1,0 @@
-_base_ = "./keyword_mnist.py"
-
-model = dict(backbone=dict(arch="resnet18-skip-1222"))

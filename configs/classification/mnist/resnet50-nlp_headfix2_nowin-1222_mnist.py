@@ -1,3 +1,0 @@
-_base_ = "./keyword_mnist.py"
-
-model = dict(backbone=dict(arch="resnet50-nlp_headfix2_nowin-1222"))

@@ -1,3 +1,0 @@
-_base_ = "./keyword_stl10.py"
-
-model = dict(backbone=dict(arch="resnet18-nlp-1222"))

@@ -1,3 +1,0 @@
-_base_ = "./faster-rcnn_keyword-resnet50_fpn_1x_coco.py"
-
-model = dict(backbone=dict(arch="dyresnet50-nlp-1222"))

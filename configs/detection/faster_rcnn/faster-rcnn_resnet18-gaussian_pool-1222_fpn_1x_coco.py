@@ -1,3 +1,0 @@
-_base_ = "./faster-rcnn_keyword-resnet18_fpn_1x_coco.py"
-
-model = dict(backbone=dict(arch="resnet18-gaussian_pool-1222"))

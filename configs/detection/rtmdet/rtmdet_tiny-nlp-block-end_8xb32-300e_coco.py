@@ -1,0 +1,31 @@
+# MMDetection's RTMDet-tiny and its recipe, with self-attentive pooling after each
+# convolution behind the stem that shrinks the map. Patches keep the tokens few: 40x40
+# in every pool.
+_base_ = "mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py"
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type="attnpool_mm.PooledBackbone",
+        backbone=_base_.model.backbone,
+        pool_cfg=[
+            dict(
+                type="SelfAttentivePool2d",
+                patch_size=patch_size,
+                num_heads=2,
+                normalize=False,
+            )
+            for patch_size in (8, 4, 2, 1)
+        ],
+    )
+)
+
+data_root = "{{$ATTNPOOL_DATA:data}}/coco/"
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(ann_file=data_root + "annotations/instances_val2017.json")
+test_evaluator = val_evaluator
+
+auto_scale_lr = dict(base_batch_size=256)  # MMDetection's file leaves Faster R-CNN's 16

@@ -1,3 +1,0 @@
-_base_ = "./ssdlite_keyword-mobilenet_20e_coco.py"
-
-model = dict(backbone=dict(arch="mobilenet-lip-1222121"))

@@ -1,3 +1,0 @@
-_base_ = "./ssdlite_keyword-resnet18_20e_coco.py"
-
-model = dict(backbone=dict(arch="resnet18-gaussian_pool-1222"))
