@@ -50,8 +50,19 @@ def test_configs(block, tmp_path):
     assert len(pools) == 3
 
 
+def test_any_network(capsys):
+    (in_python,) = [block for block in BLOCKS if "pool_downsampling" in block]
+    (in_config,) = [block for block in BLOCKS if "PooledBackbone" in block]
+    exec(in_python, {})
+    assert capsys.readouterr().out.startswith("SelfAttentivePool2d")
+    names: dict = {}
+    exec(in_config, names)
+    backbone = ENGINE_MODELS.build(names["backbone"])
+    assert type(backbone.layer4.pool).__name__ == "LocalImportancePool2d"
+
+
 def test_keyword_backbone():
-    (block,) = [block for block in BLOCKS if "arch=" in block]
+    (block,) = [block for block in BLOCKS if "AttnPoolBackbone" in block]
     names: dict = {}
     exec(block, names)
     backbone = ENGINE_MODELS.build(names["backbone"])
