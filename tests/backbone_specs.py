@@ -1,11 +1,13 @@
 """How to build each backbone and the plain network that it extends."""
 
+import pytest
 import torch
-from mmpretrain.models import MobileNetV2, ResNet
+from mmpretrain.models import MobileNetV2, MobileNetV3, ResNet
 from plain_networks import PlainResNetCIFAR
 
 from attnpool_mm.models import (
     AttnPoolMobileNetV2,
+    AttnPoolMobileNetV3,
     AttnPoolResNet,
     AttnPoolResNetCIFAR,
 )
@@ -16,35 +18,52 @@ class Resnet:
 
     id = "resnet"
     cls = AttnPoolResNet
-    kwargs = dict(depth=18, out_indices=(0, 1, 2, 3))
+    kwargs = dict(depth=18, stem_channels=16, base_channels=16, out_indices=range(4))
     positions = ("stage_end", "first_block")
     strides = (1, 2, 2, 2)
-    stages = 4
     stem_pool = "maxpool"
     stem_stride = 4
+    after_stages = set()
     size = 64
 
-    @staticmethod
-    def parent(**kwargs):
-        return ResNet(**{**Resnet.kwargs, **kwargs})
+    @classmethod
+    def parent(cls):
+        return ResNet(**cls.kwargs)
 
 
 class Mobilenet:
-    """MMPretrain's MobileNetV2 and ours."""
+    """MMPretrain's MobileNetV2 and ours; the last convolution is an output too."""
 
     id = "mobilenet_v2"
     cls = AttnPoolMobileNetV2
-    kwargs = dict(widen_factor=0.5, out_indices=tuple(range(8)))
+    kwargs = dict(widen_factor=0.5, out_indices=range(8))
     positions = ("stage_start", "first_block")
     strides = (1, 2, 2, 2, 1, 2, 1)
-    stages = 7
     stem_pool = "conv1.pool"
     stem_stride = 2
+    after_stages = {"conv2"}
     size = 64
 
-    @staticmethod
-    def parent(**kwargs):
-        return MobileNetV2(**{**Mobilenet.kwargs, **kwargs})
+    @classmethod
+    def parent(cls):
+        return MobileNetV2(**cls.kwargs)
+
+
+class MobilenetV3:
+    """MMPretrain's MobileNetV3 and ours; its output 0 is the stem's."""
+
+    id = "mobilenet_v3"
+    cls = AttnPoolMobileNetV3
+    kwargs = dict(arch="small_050", out_indices=range(1, 13))
+    positions = ()  # it has one
+    strides = (2, 2, 1, 2, 1, 1, 1, 1, 2, 1, 1)
+    stem_stride = 2
+    after_stages = {"layer12"}
+    size = 64
+
+    @classmethod
+    def parent(cls):
+        return MobileNetV3(**cls.kwargs)
 
 
 class CifarBottleneck:
@@ -52,12 +71,12 @@ class CifarBottleneck:
 
     id = "cifar-bottleneck"
     cls = AttnPoolResNetCIFAR
-    kwargs = dict(depth=20, block="bottleneck", out_indices=(0, 1, 2))
+    kwargs = dict(depth=20, block="bottleneck", out_indices=range(3))
     positions = ("stage_end", "first_block")
     strides = (1, 2, 2)
-    stages = 3
     stem_pool = "maxpool"
     stem_stride = 1
+    after_stages = set()
     size = 32
 
     @classmethod
@@ -69,10 +88,16 @@ class CifarBasic(CifarBottleneck):
     """The same with basic blocks."""
 
     id = "cifar-basic"
-    kwargs = dict(depth=20, block="basic", out_indices=(0, 1, 2))
+    kwargs = dict(depth=14, block="basic", out_indices=range(3))
 
 
-SPECS = [Resnet, Mobilenet, CifarBottleneck, CifarBasic]
+WITH_STEM_POOL = (Resnet, Mobilenet, CifarBottleneck)
+SPECS = (*WITH_STEM_POOL, MobilenetV3)
+
+
+def each(specs):
+    """Run a test for each spec."""
+    return pytest.mark.parametrize("spec", specs, ids=lambda spec: spec.id)
 
 
 def build(spec, **kwargs):
@@ -84,9 +109,16 @@ def images(size, count=2):
 
 
 def stages(backbone, spec):
-    return [getattr(backbone, f"layer{i + 1}") for i in range(spec.stages)]
+    return [getattr(backbone, f"layer{i + 1}") for i in range(len(spec.strides))]
 
 
 def plain_shapes(spec):
     """The shapes of the plain network's outputs for the spec's images."""
     return [out.shape for out in spec.parent()(images(spec.size))]
+
+
+def loss_and_gradients(backbone, x):
+    """The sum of the squared last output, and every parameter's gradient."""
+    loss = backbone(x)[-1].square().sum()
+    loss.backward()
+    return loss, *(parameter.grad for parameter in backbone.parameters())

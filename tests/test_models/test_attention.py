@@ -5,11 +5,14 @@ import math
 import pytest
 import torch
 from backbone_specs import (
-    SPECS,
-    CifarBottleneck,
+    WITH_STEM_POOL,
+    CifarBasic,
+    Mobilenet,
     Resnet,
     build,
+    each,
     images,
+    loss_and_gradients,
     plain_shapes,
     stages,
 )
@@ -31,12 +34,12 @@ ATTENTION = dict(type="SPEM")
 # The factor of a fresh SPEM, whose w1 and w2 are 0, and b1 and b2 are -1.
 FRESH = 1 / (1 + math.exp(2)) / (1 + math.exp(1))
 
-ALL = pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.id)
-PLACES = pytest.mark.parametrize(
-    "spec, position, pool_cfg",
-    [(spec, position, NLP) for spec in SPECS for position in spec.positions]
-    + [(spec, spec.positions[0], None) for spec in SPECS],
-    ids=lambda v: getattr(v, "id", v) if v != NLP else "pool",
+ALL = each((*WITH_STEM_POOL, CifarBasic))
+WITH_AND_WITHOUT_POOL = pytest.mark.parametrize(
+    "spec, pool_cfg",
+    [(spec, None) for spec in (*WITH_STEM_POOL, CifarBasic)]
+    + [(Resnet, NLP), (Mobilenet, NLP)],
+    ids=lambda v: getattr(v, "id", "pool" if v else ""),
 )
 
 
@@ -61,12 +64,11 @@ def randomize(backbone):
                 nn.init.normal_(parameter)
 
 
-@PLACES
-def test_it_is_between_the_last_norm_and_the_sum(spec, position, pool_cfg):
+@WITH_AND_WITHOUT_POOL
+def test_it_is_between_the_last_norm_and_the_sum(spec, pool_cfg):
     # A factor there is the same factor on the norm's weight and bias.
-    kwargs = dict(pool_cfg=pool_cfg, pool_position=position)
-    plain = build(spec, **kwargs).double()
-    ours = build(spec, **kwargs, attention_cfg=ATTENTION).double()
+    plain = build(spec, pool_cfg=pool_cfg).double()
+    ours = build(spec, pool_cfg=pool_cfg, attention_cfg=ATTENTION).double()
     for parameter in plain.parameters():
         nn.init.uniform_(parameter, -0.1, 0.3)
     ours.load_state_dict(plain.state_dict(), strict=False)
@@ -82,18 +84,13 @@ def test_it_is_between_the_last_norm_and_the_sum(spec, position, pool_cfg):
             torch.testing.assert_close(out, expected)
 
 
-@PLACES
-def test_the_plain_weights_load(spec, position, pool_cfg, tmp_path):
+@WITH_AND_WITHOUT_POOL
+def test_the_plain_weights_load(spec, pool_cfg, tmp_path):
     parent = spec.parent()
     path = str(tmp_path / "parent.pth")
     save_checkpoint(dict(state_dict=parent.state_dict()), path)
-    ours = build(
-        spec,
-        pool_cfg=pool_cfg,
-        pool_position=position,
-        attention_cfg=ATTENTION,
-        init_cfg=dict(type="Pretrained", checkpoint=path),
-    )
+    init_cfg = dict(type="Pretrained", checkpoint=path)
+    ours = build(spec, pool_cfg=pool_cfg, attention_cfg=ATTENTION, init_cfg=init_cfg)
     missing, unexpected = ours.load_state_dict(parent.state_dict(), strict=False)
     assert unexpected == []
     attention = [key for key in missing if ".pool." not in key]
@@ -109,20 +106,14 @@ def test_the_plain_weights_load(spec, position, pool_cfg, tmp_path):
     assert all(torch.equal(loaded[k], v) for k, v in parent.state_dict().items())
 
 
-@ALL
-def test_without_it_the_blocks_are_the_parents(spec):
-    if spec.cls is Resnet.cls:
-        expected = [type(block) for block in blocks(spec.parent(), spec)]
-        assert [type(block) for block in blocks(build(spec), spec)] == expected
-    keys = list(spec.parent().state_dict())
-    assert list(build(spec, attention_cfg=None).state_dict()) == keys
+def test_without_it_the_blocks_are_the_parents():
+    expected = [type(block) for block in blocks(Resnet.parent(), Resnet)]
+    assert [type(block) for block in blocks(build(Resnet), Resnet)] == expected
 
 
-@PLACES
-def test_gradients_reach_every_parameter(spec, position, pool_cfg):
-    backbone = build(
-        spec, pool_cfg=pool_cfg, pool_position=position, attention_cfg=ATTENTION
-    )
+@WITH_AND_WITHOUT_POOL
+def test_gradients_reach_every_parameter(spec, pool_cfg):
+    backbone = build(spec, pool_cfg=pool_cfg, attention_cfg=ATTENTION)
     randomize(backbone)
     sum(out.square().sum() for out in backbone(images(spec.size))).backward()
     zero = [
@@ -142,7 +133,7 @@ def test_frozen_stages_freeze_it(spec):
         for name, p in backbone.named_parameters()
         if "attention" in name and p.requires_grad
     }
-    assert trainable == {f"layer{i}" for i in range(3, spec.stages + 1)}
+    assert trainable == {f"layer{i}" for i in range(3, len(spec.strides) + 1)}
     assert {block.training for block in blocks(backbone, spec)} == {False, True}
 
 
@@ -162,48 +153,46 @@ def test_with_cp_gives_the_same(spec):
     plain, checkpointed = build(spec, **kwargs), build(spec, with_cp=True, **kwargs)
     randomize(plain)
     checkpointed.load_state_dict(plain.state_dict())
-    x = images(spec.size).double()  # in which only rounding differs
-    gradients = []
-    for backbone in (plain, checkpointed):
-        backbone.double()(x.requires_grad_())[-1].square().sum().backward()
-        gradients.append([p.grad for p in backbone.parameters()])
-    for actual, expected in zip(*reversed(gradients), strict=True):
-        torch.testing.assert_close(actual, expected)
+    # In float64, in which only rounding differs
+    x = images(spec.size).double().requires_grad_()
+    expected = loss_and_gradients(plain.double(), x)
+    actual = loss_and_gradients(checkpointed.double(), x)
+    torch.testing.assert_close(actual, expected)
 
 
-SCOPES = pytest.mark.parametrize("scope", ["mmdet", "mmpretrain"])
-
-
-def check_builds(spec, scope, attention, tmp_path):
+@pytest.mark.parametrize("spec, scope", [
+    *((spec, "mmdet") for spec in WITH_STEM_POOL), (Resnet, "mmpretrain"),
+], ids=lambda v: getattr(v, "id", v))  # fmt: skip
+def test_builds_in_both_frameworks(spec, scope, tmp_path):
+    kwargs = {**spec.kwargs, "out_indices": list(spec.kwargs["out_indices"])}
     name = f"attnpool_mm.{spec.cls.__name__}"
-    model = dict(spec.kwargs, type=name, attention_cfg=attention)
+    model = dict(kwargs, type=name, attention_cfg=ATTENTION)
     (tmp_path / "config.py").write_text(f"model = {model!r}\n")
     cfg = Config.fromfile(tmp_path / "config.py")
     with DefaultScope.overwrite_default_scope(scope):
         backbone = MMENGINE_MODELS.build(cfg.model)
-    layers = [m for m in backbone.modules() if type(m).__name__ == attention["type"]]
+    layers = [m for m in backbone.modules() if isinstance(m, SPEM)]
     assert len(layers) == len(blocks(backbone, spec))
     assert [o.shape for o in backbone(images(spec.size))] == plain_shapes(spec)
 
 
-@SCOPES
-@ALL
-def test_builds_in_both_frameworks(spec, scope, tmp_path):
-    check_builds(spec, scope, ATTENTION, tmp_path)
-
-
-@SCOPES
+@pytest.mark.parametrize("scope", ["mmdet", "mmpretrain"])
 @pytest.mark.parametrize("name", ATTENTION_NAMES)
-def test_builds_every_layer(scope, name, tmp_path):
+def test_builds_every_layer(scope, name):
     attention = dict(type=name)
     if name == "ContextBlock":
         attention["ratio"] = 1 / 4
-    check_builds(CifarBottleneck, scope, attention, tmp_path)
+    with DefaultScope.overwrite_default_scope(scope):
+        backbone = build(CifarBasic, depth=8, attention_cfg=attention)
+    layers = [m for m in backbone.modules() if type(m).__name__ == name]
+    assert len(layers) == 3
+    assert [o.shape[3] for o in backbone(images(32))] == [32, 16, 8]
+    assert backbone.out_strides == (1, 2, 4)
 
 
 @ALL
 def test_a_layer_for_each_stage(spec):
-    attention = [dict(type="SPEM", alpha=i / 10) for i in range(spec.stages)]
+    attention = [dict(type="SPEM", alpha=i / 10) for i in range(len(spec.strides))]
     attention[1] = None
     attention[2] = dict(type="SELayer")
     backbone = build(spec, attention_cfg=attention)
@@ -214,13 +203,11 @@ def test_a_layer_for_each_stage(spec):
         assert len(se) == (len(stage) if i == 2 else 0)
 
 
-@ALL
-def test_a_wide_stride_without_a_pool(spec):
-    strides = (4, *spec.strides[1:])
-    plain = build(spec, strides=strides)
-    ours = build(spec, strides=strides, attention_cfg=ATTENTION)
-    x = images(spec.size)
-    assert [out.shape for out in ours(x)] == [out.shape for out in plain(x)]
+def test_a_wide_stride_without_a_pool():
+    # Where the blocks are built anew by their stride
+    strides = (4, *Mobilenet.strides[1:])
+    ours = build(Mobilenet, strides=strides, attention_cfg=ATTENTION)
+    assert [out.shape[3] for out in ours(images(64))] == [8, 4, 2, 1, 1, 1, 1, 1]
 
 
 def test_layer_depth_of_attention_is_that_of_its_block():
@@ -267,7 +254,7 @@ def test_a_traced_graph_is_the_same_function(depth):
     # Quantisation and feature extraction trace modules by their names.
     stage = build(Resnet, depth=depth, attention_cfg=dict(type="SELayer")).layer1
     stage.eval()
-    x = torch.rand(1, 64, 8, 8)
+    x = torch.rand(1, stage[0].in_channels, 8, 8)
     assert torch.equal(torch.fx.symbolic_trace(stage)(x), stage(x))
 
 
@@ -294,27 +281,42 @@ def test_arguments_reach_the_layer():
     backbone = build(Resnet, attention_cfg=dict(type="SELayer", squeeze_channels=5))
     layers = [m for m in backbone.modules() if isinstance(m, SELayer)]
     assert {layer.conv1.out_channels for layer in layers} == {5}
-    assert layers[0].conv1.in_channels == 64
+    assert layers[0].conv1.in_channels == 16
+
+
+def check_error(function, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        function()
+    assert "\n" not in str(error.value)
 
 
 @ALL
 @pytest.mark.parametrize("cfg, message", [
-    ("SPEM", "attention_cfg='SPEM': a dict, or a list of"),
-    ([ATTENTION], "attention_cfg=.*: a dict, or a list of"),
-    (["SPEM", None, None, None], "attention_cfg=.*: a dict, or a list of"),
-    (dict(alpha=0.1), "attention_cfg={'alpha': 0.1}: a dict with the key 'type'"),
-    (dict(type="NoAttention"), "type='NoAttention' is not registered: accepted are SP"),
-    (dict(type="mmdet.NoAttention"), "type='mmdet.NoAttention' is not registered"),
-    (dict(type=3), "type=3 is not registered"),
-    (dict(type="ReLU"), "an attention layer takes in_channels or channels, ReLU takes"),
-    (dict(type="SPEM", ratio=16), "SPEM has no argument ratio: accepted are in_chann"),
-    (dict(type="SPEM", alpha=-1), "alpha=-1"),
-    (dict(type="ContextBlock"), "ContextBlock: ratio must be given"),
-    (dict(type="DynamicConv2d"), "must be given"),
-    (dict(type="MaxPool2d"), "type='MaxPool2d': a layer that keeps the shape"),
-    (dict(type="SELayer", return_weight=True), "it makes .1, .*, 1, 1. of .1, "),
+    ("SPEM", "attention_cfg='SPEM'"),
+    ([ATTENTION], r"attention_cfg=\[{'type': 'SPEM'}\]"),
 ], ids=str)  # fmt: skip
-def test_bad_arguments(spec, cfg, message):
-    with pytest.raises(ConfigError, match=message) as error:
-        build(spec, attention_cfg=cfg)
-    assert "\n" not in str(error.value)
+def test_bad_arguments_of_backbones(spec, cfg, message):
+    check_error(lambda: build(spec, attention_cfg=cfg), message)
+
+
+def test_a_bad_entry():
+    entries = ["SPEM", None, None, None]
+    message = r"attention_cfg=\['SPEM', None"
+    check_error(lambda: build(Resnet, attention_cfg=entries), message)
+
+
+@pytest.mark.parametrize("cfg, message", [
+    (dict(alpha=0.1), "attention_cfg={'alpha': 0.1}: .*'type'"),
+    (dict(type="NoAttention"), "type='NoAttention'.*SPEM"),
+    (dict(type="mmdet.NoAttention"), "type='mmdet.NoAttention'"),
+    (dict(type=3), "type=3"),
+    (dict(type="ReLU"), "type='ReLU': .*in_channels"),
+    (dict(type="SPEM", ratio=16), "SPEM .* ratio: .*in_channels"),
+    (dict(type="SPEM", alpha=-1), "alpha=-1"),
+    (dict(type="ContextBlock"), "ContextBlock: ratio"),
+    (dict(type="DynamicConv2d"), "DynamicConv2d: .*kernel_size"),
+    (dict(type="MaxPool2d"), "type='MaxPool2d'"),
+    (dict(type="SELayer", return_weight=True), r"type='SELayer': .*\(1, 8, 1, 1\)"),
+], ids=str)  # fmt: skip
+def test_bad_arguments(cfg, message):
+    check_error(lambda: build_attention(cfg, 8), message)

@@ -1,4 +1,6 @@
 import torch
+from backbone_specs import Mobilenet, build
+from mmpretrain.models import MobileNetV2
 
 from attnpool_mm.models import AttnPoolMobileNetV2
 
@@ -6,26 +8,25 @@ NLP = dict(type="SelfAttentivePool2d")
 
 
 def test_stage_start_pools_the_stages_input():
-    backbone = AttnPoolMobileNetV2(pool_cfg=NLP, out_indices=(0, 1))
+    backbone = build(Mobilenet, pool_cfg=NLP)
     backbone.eval()
-    first, second = backbone(torch.rand(1, 3, 64, 64))
-    stage = backbone.layer2
-    assert stage.pool.in_channels == 16
-    assert torch.equal(second, stage[1](stage[0](stage.pool(first))))
+    first, second = backbone(torch.rand(1, 3, 64, 64))[:2]
+    stage = dict(backbone.layer2.named_children())
+    assert stage["pool"].in_channels == first.shape[1]
+    assert torch.equal(second, stage["1"](stage["0"](stage["pool"](first))))
 
 
 def test_first_block_pools_the_first_blocks_output():
-    backbone = AttnPoolMobileNetV2(
-        pool_cfg=NLP, pool_position="first_block", out_indices=(0, 1)
-    )
+    backbone = build(Mobilenet, pool_cfg=NLP, pool_position="first_block")
     backbone.eval()
-    first, second = backbone(torch.rand(1, 3, 64, 64))
-    stage = backbone.layer2
-    assert stage.pool.in_channels == 24
-    assert torch.equal(second, stage[1](stage.pool(stage[0](first))))
+    first, second = backbone(torch.rand(1, 3, 64, 64))[:2]
+    stage = dict(backbone.layer2.named_children())
+    assert stage["pool"].in_channels == second.shape[1]
+    assert torch.equal(second, stage["1"](stage["pool"](stage["0"](first))))
 
 
 def test_strides_of_one_network_are_not_those_of_another():
-    AttnPoolMobileNetV2(strides=(4, 2, 2, 2, 1, 2, 1))
-    assert AttnPoolMobileNetV2.arch_settings[0][3] == 1
-    assert AttnPoolMobileNetV2().layer1[0].stride == 1
+    backbone = build(Mobilenet, strides=(4, 2, 2, 2, 1, 2, 1))
+    assert backbone.layer1[0].conv[0].conv.stride == (4, 4)
+    assert AttnPoolMobileNetV2.arch_settings == MobileNetV2.arch_settings
+    assert build(Mobilenet).layer1[0].conv[0].conv.stride == (1, 1)
