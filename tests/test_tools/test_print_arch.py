@@ -72,11 +72,12 @@ def test_a_config(shown, tmp_path):
     path.write_text(
         "default_scope = 'mmpretrain'\n"
         "model = dict(type='ImageClassifier', backbone=dict("
-        "type='VisionTransformer', arch='deit-tiny', img_size=64))"
+        "type='SwinTransformer', arch='tiny'))"
     )
-    before, rows = shown(path, "--shape", 64)
+    before, rows = shown(path)
     assert before == ""
-    assert [row[-1] for row in rows] == ["stem, cannot be pooled"]
+    assert [row[-1] for row in rows] == ["stem", *["cannot be pooled"] * 3]
+    assert [row[3:6] for row in rows][-1] == ["2", "7x7", "768"]
 
 
 def test_as_a_command():
