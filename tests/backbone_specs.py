@@ -1,5 +1,7 @@
 """How to build each backbone and the plain network that it extends."""
 
+from functools import cache
+
 import pytest
 import torch
 from mmpretrain.models import MobileNetV2, MobileNetV3, ResNet
@@ -112,6 +114,7 @@ def stages(backbone, spec):
     return [getattr(backbone, f"layer{i + 1}") for i in range(len(spec.strides))]
 
 
+@cache
 def plain_shapes(spec):
     """The shapes of the plain network's outputs for the spec's images."""
     return [out.shape for out in spec.parent()(images(spec.size))]

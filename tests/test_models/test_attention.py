@@ -147,7 +147,7 @@ def test_norm_eval_covers_its_norms(spec):
     assert len(norms) > len(plain) and not any(norm.training for norm in norms)
 
 
-@ALL
+@each((Resnet, Mobilenet))
 def test_with_cp_gives_the_same(spec):
     kwargs = dict(pool_cfg=NLP, attention_cfg=ATTENTION)
     plain, checkpointed = build(spec, **kwargs), build(spec, with_cp=True, **kwargs)

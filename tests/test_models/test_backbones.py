@@ -6,6 +6,8 @@ from backbone_specs import (
     SPECS,
     WITH_STEM_POOL,
     CifarBasic,
+    Mobilenet,
+    MobilenetV3,
     Resnet,
     build,
     each,
@@ -168,7 +170,7 @@ def test_norm_eval_covers_the_pools(spec):
     assert backbone.layer2.pool.training
 
 
-@each(SPECS)
+@each((Resnet, Mobilenet, MobilenetV3))  # one for each way to build blocks
 def test_with_cp_gives_the_same(spec):
     plain, checkpointed = (build(spec, pool_cfg=NLP, with_cp=cp).double()
                            for cp in (False, True))  # fmt: skip
@@ -195,10 +197,10 @@ def test_out_indices(spec):
     assert backbone.out_channels == tuple(out.shape[1] for out in outs)
 
 
-@each(SPECS)
-@pytest.mark.parametrize("scope, custom_imports", [
-    ("mmdet", []), ("mmpretrain", ["attnpool_mm.models"]),
-])  # fmt: skip
+@pytest.mark.parametrize("spec, scope, custom_imports", [
+    *((spec, "mmdet", []) for spec in SPECS),
+    (Resnet, "mmpretrain", ["attnpool_mm.models"]),
+], ids=lambda v: getattr(v, "id", str(v)))  # fmt: skip
 def test_builds_in_both_frameworks(spec, scope, custom_imports, tmp_path):
     kwargs = {**spec.kwargs, "out_indices": list(spec.kwargs["out_indices"])}
     model = dict(type=f"attnpool_mm.{spec.cls.__name__}", pool_cfg=NLP, **kwargs)
@@ -270,12 +272,8 @@ def test_bad_arguments_of_stem_and_position(spec, kwargs, message):
 
 
 @pytest.mark.parametrize("spec, kwargs", [
-    (spec, kwargs)
+    (spec, dict(stem_pool_cfg=dict(LIP, stride=3), out_indices=(1, 2)))
     for spec in WITH_STEM_POOL
-    for kwargs in (
-        dict(stem_stride=1, out_indices=(1,)),
-        dict(stem_pool_cfg=dict(LIP, stride=3), out_indices=(1, 2)),
-    )
 ] + [
     (Resnet, dict(stem_pool_cfg=dict(type="StridedConv2d", stride=1))),
     (Resnet, dict(strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))),

@@ -384,11 +384,9 @@ def test_arguments_that_the_backbone_does_not_take(arch):
 
 
 @pytest.mark.parametrize("scope, arch, channels", [
-    ("mmpretrain", "mobilenet-lip-1222121", 1280),
     ("mmdet", "mobilenet-lip-1222121", 1280),
     ("mmpretrain", "spem-20", 256),
     ("mmpretrain", "resnext50-skip-1222", 2048),
-    ("mmpretrain", "regnetx_400mf-lip-2222", 384),
     ("mmdet", "regnetx_400mf-lip-2222", 384),
 ])  # fmt: skip
 def test_the_classifier_follows_the_backbone(scope, arch, channels):
