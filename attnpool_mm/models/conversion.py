@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from ..pooling import build_pool
-from .shrinking import Shrinking
+from .shrinking import OWN_POOL, Shrinking
 
 
 def convert(
@@ -28,37 +28,41 @@ def convert(
     Returns:
         The pools' names, each with the name of the module beside it.
     """
+    pools = [  # all of them, before anything changes
+        _build(model, cfg, _channels(place, position), place.stride)
+        for place, cfg in pairs
+    ]
     neighbours = {}
-    for place, cfg in pairs:
-        at, channels = place.name, place.out_channels
-        if not place.is_pool and position == "stage_start":
-            channels = place.in_channels
-        elif not place.is_pool and position == "stage_end":
-            at, channels = place.stage_end, place.stage_channels
-        pool = _build(model, cfg, channels, place.stride)
+    for (place, _), pool in zip(pairs, pools, strict=True):
         if place.is_pool:
-            _replace(model, at, pool)
-            neighbours[at] = at
+            _replace(model, place.name, pool)
+            neighbours[place.name] = place.name
             continue
         for name in place.operators:
             _run_at_stride_1(model, name)
-        # Names that tell apart the pools that share a sequence
-        path = at.rpartition(".")[0]
-        shared = sum(f".{p.name}".startswith(f".{path}." if path else ".")
-                     for p, _ in pairs) > 1  # fmt: skip
-        put = _put_before if position == "stage_start" else _put_after
-        beside = at
+        at = beside = place.stage_end if position == "stage_end" else place.name
         if at in sequences:
             parts = list(dict(model.get_submodule(at).named_children()))
             last = parts[0 if position == "stage_start" else -1]
             beside = f"{at}.{last}" if at else last
+        # Names that tell apart the pools that share a sequence
+        path = at.rpartition(".")[0]
+        prefix = f".{path}." if path else "."
+        shared = sum(f".{p.name}".startswith(prefix) for p, _ in pairs) > 1
+        put = _put_before if position == "stage_start" else _put_after
         neighbours[put(model, at, pool, sequences, shared)] = beside
     return neighbours
 
 
+def _channels(place: Shrinking, position: str) -> int:
+    if place.is_pool or position == "block_end":
+        return place.out_channels
+    return place.in_channels if position == "stage_start" else place.stage_channels
+
+
 def _build(model: nn.Module, cfg: dict, channels: int, stride: int) -> nn.Module:
     """Build the pool where the network's weights are, and in their data type."""
-    like = next(model.parameters())
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.ones(1))
     usual = torch.get_default_dtype()
     # Not by `Module.to`, which cannot change tensors without values.
     torch.set_default_dtype(like.dtype)
@@ -67,6 +71,7 @@ def _build(model: nn.Module, cfg: dict, channels: int, stride: int) -> nn.Module
             pool = build_pool(cfg, channels, stride)
     finally:
         torch.set_default_dtype(usual)
+    setattr(pool, OWN_POOL, True)
     return pool.train(model.training)
 
 
@@ -93,6 +98,14 @@ def _set_stride_1(conv: nn.Module) -> None:
         sides = zip(conv.padding, conv.dilation, conv.kernel_size, strict=True)
         if any(2 * padding != step * (side - 1) for padding, step, side in sides):
             conv.padding = "same"
+            # What the other padding modes go by: left, right, from the last axis on
+            conv._reversed_padding_repeated_twice = [
+                half
+                for step, side in zip(
+                    conv.dilation[::-1], conv.kernel_size[::-1], strict=True
+                )
+                for half in (step * (side - 1) // 2, (step * (side - 1) + 1) // 2)
+            ]
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -164,7 +177,7 @@ def _attach(module: nn.Module, path: str, pool: nn.Module, after: bool) -> str:
     if after:
         module.register_forward_hook(_PoolOutput(name))
     else:
-        module.register_forward_pre_hook(_PoolInput(name))
+        module.register_forward_pre_hook(_PoolInput(name), with_kwargs=True)
     return f"{path}.{name}"
 
 
@@ -190,5 +203,9 @@ class _PoolInput:
     def __init__(self, name: str):
         self.name = name
 
-    def __call__(self, module: nn.Module, args: tuple) -> tuple:
-        return getattr(module, self.name)(args[0]), *args[1:]
+    def __call__(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple:
+        pool = getattr(module, self.name)
+        if args:
+            return (pool(args[0]), *args[1:]), kwargs
+        first, *others = kwargs
+        return args, {first: pool(kwargs[first])} | {k: kwargs[k] for k in others}

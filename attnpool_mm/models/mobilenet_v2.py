@@ -99,7 +99,7 @@ class AttnPoolMobileNetV2(MobileNetV2):
                 OrderedDict([*self.conv1.named_children(), ("pool", pool)])
             )
             self._freeze_stages()
-        pool_stages(self, self.layers[:-1], pools, pool_position)
+        pool_stages(self, self.layers[:-1], self.strides, pools, pool_position)
 
     def make_layer(
         self, out_channels: int, num_blocks: int, stride: int, expand_ratio: int

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmpretrain.models.backbones.mobilenet_v3 import MobileNetV3
 
+from ..layers.build import resolve_conv_cfg
 from ..registry import MODELS
 from ..utils.checks import check_choice
 from .stages import check_by_stage, check_out_indices, pool_cfg_by_stage, pool_stages
@@ -26,6 +27,8 @@ class AttnPoolMobileNetV3(MobileNetV3):
             strided convolution.
         out_indices: Blocks whose outputs are returned: 0 for the stem, 1 for the first
             block, one past the last block for the last convolution. Default: that.
+        conv_cfg: Type of the convolutions, e.g. `dict(type='DynamicConv2d')`; a pool
+            takes a `conv_cfg` of its own. Default: `nn.Conv2d`.
         **kwargs: The parent's other arguments.
 
     Attributes:
@@ -52,6 +55,7 @@ class AttnPoolMobileNetV3(MobileNetV3):
         strides: Sequence[int] | None = None,
         pool_cfg: dict | Sequence[dict | None] | None = None,
         out_indices: Sequence[int] | None = None,
+        conv_cfg: dict | None = None,
         **kwargs: Any,
     ):
         check_choice("arch", arch, tuple(self.arch_settings))
@@ -72,10 +76,11 @@ class AttnPoolMobileNetV3(MobileNetV3):
         super().__init__(
             arch=arch,
             out_indices=check_out_indices(out_indices, len(blocks) + 2),
+            conv_cfg=resolve_conv_cfg(conv_cfg),
             **kwargs,
         )
         names = self.layers[1:-1]
         for name, stride in zip(names, strides, strict=True):
             if stride > 2:
                 getattr(self, name).depthwise_conv.conv.stride = (stride, stride)
-        pool_stages(self, names, pools, "block_end")
+        pool_stages(self, names, strides, pools, "block_end")

@@ -12,11 +12,11 @@ from ..utils.checks import check_choice, is_int
 from ..utils.errors import ConfigError
 from ..utils.shapes import shapes_only
 from .conversion import convert
-from .shrinking import Shrinking, shrinkings_of
+from .shrinking import Shrinking, check_network, shrinkings_of
 from .tracing import tensors_of, trace
 
 POSITIONS = ("block_end", "stage_end", "stage_start")
-LARGE = 2**12 * 3**3 * 5 * 7  # pixels, which strides of 1 to 10 divide many times
+LARGE = 2**10 * 3**2  # pixels: strides of usual networks divide it
 
 
 def pool_downsampling(
@@ -34,7 +34,8 @@ def pool_downsampling(
     network load, with only the pools' missing (`…pool.…`, or the replaced layer's).
 
     The network is changed in place. `out_channels` and `out_strides`, what each output
-    has, are set where all outputs are maps. What the network does with its parts goes
+    has, are set where all outputs are maps (an `out_channels` that a network outside of
+    OpenMMLab has stays). What the network does with its parts goes
     on working: freezing, `norm_eval`, checkpointing, layer-wise learning rates.
 
     Args:
@@ -75,12 +76,15 @@ def pool_downsampling(
         ['0', '1', '2', 'pool']
     """
     check_choice("position", position, POSITIONS)
+    check_network(model)
     with shapes_only(model) as network:
         run = trace(network, image_size)
         places = shrinkings_of(network, run.calls)
         chosen = _choose(model, places, stages)
         cfgs = _by_place(pool_cfg, chosen)
-        pairs = [(p, cfg) for p, cfg in zip(chosen, cfgs, strict=True) if cfg]
+        pairs = [
+            (p, cfg) for p, cfg in zip(chosen, cfgs, strict=True) if cfg is not None
+        ]
         for place, _ in pairs:
             if place.problem:
                 raise ConfigError(
@@ -92,11 +96,15 @@ def pool_downsampling(
         outputs = _run_converted(network, pools, run.image)
         _check_outputs(network, run.outputs, outputs)
         given = _given(network, run.image, outputs)
+    modes = {module: module.training for module in model.modules()}
     neighbours = convert(model, pairs, position, run.sequences)
     _set_outputs(model, given)
     if hasattr(model, "get_layer_depth"):
-        model.get_layer_depth = _LayerDepth(model, neighbours)
+        known = getattr(model.get_layer_depth, "neighbours", {})
+        model.get_layer_depth = _LayerDepth(model, neighbours | known)
     model.train(model.training)  # which freezes anew what the network wants frozen
+    for module, training in modes.items():
+        module.training = training
     return model
 
 
@@ -166,6 +174,8 @@ def _given(
     network: nn.Module, image: Tensor, outputs: list[Tensor]
 ) -> list[tuple[int, int]]:
     """Channels and stride of each output; none where one is no map."""
+    if not all(out.dim() == 4 for out in outputs):
+        return []
     if image.shape[2] < LARGE:
         # Beside which the pixels that are dropped or padded do not count
         large = image.new_empty(*image.shape[:2], LARGE, LARGE)
@@ -174,14 +184,17 @@ def _given(
                 image, outputs = large, tensors_of(network(large))
         except Exception:  # anything: a network may take images of one size alone
             pass
-    if not all(out.dim() == 4 for out in outputs):
-        return []
     return [(out.shape[1], round(image.shape[2] / out.shape[2])) for out in outputs]
 
 
 def _set_outputs(model: nn.Module, given: list[tuple[int, int]]) -> None:
-    if given:
-        model.out_channels, model.out_strides = zip(*given, strict=True)
+    if not given:
+        return
+    channels, model.out_strides = zip(*given, strict=True)
+    # An attribute of this name that a network of one's own has may mean another thing.
+    openmmlab = hasattr(model, "init_cfg")
+    if openmmlab or not hasattr(model, "out_channels"):
+        model.out_channels = channels
 
 
 def _choose(model: nn.Module, places: list[Shrinking], stages: Any) -> list[Shrinking]:
@@ -197,7 +210,7 @@ def _choose(model: nn.Module, places: list[Shrinking], stages: Any) -> list[Shri
             f"stages={stages!r}: a list is accepted, of indices or names of "
             f"{describe(places)}"
         )
-    indices: set[int] = set()
+    indices: dict[int, None] = {}  # in the order of `stages`, which pool_cfg follows
     for stage in stages:
         found = [
             i
@@ -209,8 +222,8 @@ def _choose(model: nn.Module, places: list[Shrinking], stages: Any) -> list[Shri
             raise ConfigError(
                 f"stages: {stage!r}: {name} shrinks its map at {describe(places)}"
             )
-        indices.update(found)
-    return [places[i] for i in sorted(indices)]
+        indices |= dict.fromkeys(found)
+    return [places[i] for i in indices]
 
 
 def describe(places: Sequence[Shrinking]) -> str:

@@ -103,7 +103,7 @@ class AttnPoolResNet(ResNet):
             conv_cfg=resolve_conv_cfg(conv_cfg),
             **kwargs,
         )
-        pool_stages(self, self.res_layers, pools, pool_position)
+        pool_stages(self, self.res_layers, strides, pools, pool_position)
         for name, pool in zip(self.res_layers, pools, strict=True):
             first = getattr(self, name)[0]
             if (

@@ -3,17 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import nn
+from torch import fx, nn
 from torch.nn.modules.utils import _pair
 
 from ..pooling import AttentionPool2d, GaussianPool2d, StridedConv2d, WeightedPool2d
 from ..pooling.plain import PlainPool2d
+from ..utils.errors import ConfigError
 from ..utils.shapes import shapes_only
 from .tracing import Call, trace
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 PLAIN_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
-# Those of this package, whatever is in them
+# Those of this package; another one that was put into a network gets this attribute
+OWN_POOL = "_attnpool_mm_pool"
 POOLS = (PlainPool2d, WeightedPool2d, GaussianPool2d, AttentionPool2d, StridedConv2d)
 GLOBAL_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 # What convolutions have, those that derive from none of PyTorch's classes too
@@ -69,8 +71,9 @@ def find_shrinkings(
     a module that keeps its map (attention over a smaller map, an exchange between maps
     of several sizes), and pooling over the whole map, do not count.
 
-    The stem is the first place, with the pooling layer right after it, if it is a
-    convolution, and the convolutions that stand beside it.
+    The stem is the first place. If that is no pooling layer, one right after it belongs
+    to the stem too, and so do convolutions beside it, and what is in the same part of
+    the network, unless all places are.
 
     Args:
         model: Any module that takes images (B, C, H, W); it is not changed.
@@ -85,8 +88,22 @@ def find_shrinkings(
         >>> [(place.name, place.stride) for place in find_shrinkings(model)]
         [('0', 2), ('2', 2)]
     """
+    check_network(model)
     with shapes_only(model) as network:
         return shrinkings_of(network, trace(network, image_size).calls)
+
+
+def check_network(model: nn.Module) -> None:
+    """Check that `model` is a network whose blocks can be told.
+
+    Raises:
+        ConfigError: It is no module, or a graph, which has no blocks any more.
+    """
+    if not isinstance(model, nn.Module) or isinstance(model, fx.GraphModule):
+        raise ConfigError(
+            f"model of type {type(model).__name__}: a network of modules is accepted, "
+            "before it is traced"
+        )
 
 
 def shrinkings_of(network: nn.Module, calls: Sequence[Call]) -> list[Shrinking]:
@@ -105,9 +122,10 @@ class _Finder:
             self._classify(call)
 
     def _classify(self, call: Call) -> None:
-        if isinstance(call.module, (*CONTAINERS, *POOLS)) or _is_convolution(
-            call.module
-        ):
+        module = call.module
+        if isinstance(module, CONTAINERS) or _is_own_pool(module):
+            return
+        if _is_convolution(module):
             return
         inside = [n for n in self.blocks | self.stages if n.startswith(f"{call.name}.")]
         if inside:
@@ -168,9 +186,9 @@ class _Finder:
         module = call.module
         if isinstance(module, GLOBAL_POOLS) or not _shrinks(call):
             return False
-        if any(isinstance(parent.module, POOLS) for parent in self._around(call)):
+        if any(_is_own_pool(parent.module) for parent in self._around(call)):
             return False
-        if isinstance(module, POOLS):
+        if _is_own_pool(module):
             return True
         if isinstance(module, PLAIN_POOLS):
             return max(_pair(module.stride)) > 1
@@ -184,21 +202,20 @@ class _Finder:
     def _place_of(self, name: str) -> str:
         """The block that an operator is in, or what is wrapped around it alone."""
         call = place = self.calls[name]
-        if isinstance(call.module, POOLS):
+        if _is_own_pool(call.module):
             return name
+        found = 0  # operators side by side in the place: the paths of a block
         for parent in self._around(call):
             if parent.stride != call.stride:
                 break
-            # Several operators that make it no smaller than one stand side by side.
-            if parent.name in self.blocks or (
-                parent.name in self.stages
-                and sum(map(self._is_operator, self._inside(parent))) > 1
-            ):
-                return parent.name
-            if parent.name in self.stages:
-                break
+            beside = sum(map(self._is_operator, self._inside(parent)))
+            if parent.name in self.blocks | self.stages:
+                is_block = beside > 1 or parent.name in self.blocks
+                if is_block and beside > found:
+                    place, found = parent, beside
+                continue
             alone = sum(map(self._works_on_map, self._inside(parent))) == 1
-            if alone and _is_convolution(call.module):
+            if not found and alone and _is_convolution(call.module):
                 place = parent
         return place.name
 
@@ -237,10 +254,12 @@ class _Finder:
         if index == 1 and _is_pool(this):
             return True
         parents = {name.rpartition(".")[0] for name in (names[0], names[index])}
-        beside = len(parents) == 1 and not isinstance(
+        if len(parents) == 1 and not isinstance(
             self.network.get_submodule(parents.pop()), CONTAINERS
-        )
-        return beside and _is_convolution(this) and _is_convolution(first)
+        ):
+            return _is_convolution(this) and _is_convolution(first)
+        part = f"{names[0].partition('.')[0]}."
+        return names[index].startswith(part) and not names[-1].startswith(part)
 
     def _stage_end(self, index: int, names: list[str]) -> str:
         """The stage around a place, or else what gives the map to the next place."""
@@ -295,7 +314,12 @@ def _merges_tokens(call: Call) -> bool:
 
 
 def _is_pool(module: nn.Module) -> bool:
-    return isinstance(module, (*PLAIN_POOLS, *POOLS))
+    return isinstance(module, PLAIN_POOLS) or _is_own_pool(module)
+
+
+def _is_own_pool(module: nn.Module) -> bool:
+    """Whether it is a pool of this package, or one that was put into a network."""
+    return isinstance(module, POOLS) or hasattr(module, OWN_POOL)
 
 
 def _is_convolution(module: nn.Module) -> bool:

@@ -1,5 +1,6 @@
 """What the papers' backbones share: arguments by stage, and pools in stages."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,13 @@ from ..utils.checks import check_int, is_int
 from ..utils.errors import ConfigError
 from .pooled import LARGE, pool_downsampling, set_outputs
 
+HUGE = 2**12 * 3**3 * 5 * 7  # pixels, for strides of 9 in every stage
+
 
 def pool_stages(
     model: nn.Module,
     stages: Sequence[str],
+    strides: Sequence[int],
     pools: Sequence[dict | None],
     position: str,
 ) -> None:
@@ -21,10 +25,13 @@ def pool_stages(
     Args:
         model: The network, built with strides.
         stages: Names of its stages.
+        strides: Their strides.
         pools: The pool of each stage, or None.
         position: As in `pool_downsampling`, or 'first_block' for 'block_end'.
     """
-    size = (LARGE, LARGE)  # in which the last map still is large
+    # Large enough for the last map; a layer of attention may square it.
+    side = LARGE if math.prod(strides) < LARGE // 100 else HUGE
+    size = (side, side)
     pooled = dict(zip(stages, pools, strict=True))
     pooled = {name: pool for name, pool in pooled.items() if pool is not None}
     if not pooled:

@@ -19,6 +19,8 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from .errors import ConfigError
+
 # What PyTorch splits up, or cannot do without values, as one operator each.
 _LIBRARY = torch.library.Library("attnpool_mm", "DEF")
 _LIBRARY.define(
@@ -92,7 +94,7 @@ def shapes_only(model: nn.Module) -> Iterator[nn.Module]:
 
     They are PyTorch's fake tensors, on a CPU that is not used. So a forward pass takes
     next to no time and memory, at any size of the input. `scaled_dot_product_attention`
-    and MMCV's deformable convolution v2 are one operator each, of the namespace
+    and MMCV's deformable convolutions are one operator each, of the namespace
     `attnpool_mm`: PyTorch would split up the first into products with an N×N matrix,
     and MMCV's operator needs values.
 
@@ -101,6 +103,9 @@ def shapes_only(model: nn.Module) -> Iterator[nn.Module]:
 
     Yields:
         A copy in evaluation mode.
+
+    Raises:
+        ConfigError: The model cannot be copied.
 
     Example:
         >>> from attnpool_mm.pooling import SelfAttentivePool2d
@@ -111,13 +116,19 @@ def shapes_only(model: nn.Module) -> Iterator[nn.Module]:
     mode = FakeTensorMode(allow_non_fake_inputs=True)  # tensors that are no buffers
     # What is in the memo counts as copied, so that no value is.
     memo: dict[int, Any] = {}
-    with mode:
-        for tensor in chain(model.parameters(), model.buffers()):
-            copy = torch.empty(tensor.shape, dtype=tensor.dtype)
-            if isinstance(tensor, nn.Parameter):
-                copy = nn.Parameter(copy, tensor.requires_grad)
-            memo[id(tensor)] = copy
-    network = deepcopy(model, memo)
+    try:
+        with mode:
+            for tensor in chain(model.parameters(), model.buffers()):
+                copy = torch.empty(tensor.shape, dtype=tensor.dtype)
+                if isinstance(tensor, nn.Parameter):
+                    copy = nn.Parameter(copy, tensor.requires_grad)
+                memo[id(tensor)] = copy
+        network = deepcopy(model, memo)
+    except Exception as error:  # anything: modules have state of their own
+        message = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"{type(model).__name__} cannot be copied without values: {message}"
+        ) from error
     network.eval()  # which MMPretrain's backbones do not return
     with mode, _AttentionAsOneOperator(), _deformable_as_one_operator(), _no_log():
         yield network
@@ -162,14 +173,37 @@ def _deformable_as_one_operator() -> Iterator[None]:
         return
     # Its operator is called with tensors, from more places than MMCV's module. What
     # all of them come to is this method.
+    from mmcv.ops.deform_conv import DeformConv2dFunction
     from mmcv.ops.modulated_deform_conv import ModulatedDeformConv2dFunction
 
-    forward = ModulatedDeformConv2dFunction.forward
-    ModulatedDeformConv2dFunction.forward = staticmethod(_call_deformable_conv2d)
+    versions = {
+        DeformConv2dFunction: _call_deformable_conv2d_v1,
+        ModulatedDeformConv2dFunction: _call_deformable_conv2d,
+    }
+    forwards = {function: function.forward for function in versions}
+    for function, shapes_of in versions.items():
+        function.forward = staticmethod(shapes_of)
     try:
         yield
     finally:
-        ModulatedDeformConv2dFunction.forward = staticmethod(forward)
+        for function, forward in forwards.items():
+            function.forward = staticmethod(forward)
+
+
+def _call_deformable_conv2d_v1(
+    ctx: Any,
+    x: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    *groups: Any,
+) -> Tensor:
+    mask = offset  # which it has not; nothing of it is read
+    return _call_deformable_conv2d(
+        ctx, x, offset, mask, weight, None, stride, padding, dilation
+    )
 
 
 def _call_deformable_conv2d(
