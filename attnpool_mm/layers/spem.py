@@ -3,13 +3,18 @@
 from collections.abc import Iterator
 from math import inf
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 
 from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
+
+PIXELS = (2, 3)
+VALUES_AT_A_TIME = 2**18  # 1 MB in float32, which a core's cache holds
 
 
 @MODELS.register_module()
@@ -86,16 +91,10 @@ class SPEM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weight the channels of (B, C, H, W); data type and memory format stay."""
-        dtype = _at_least_float32(x)
-        # torch.aminmax does both, but many times slower on the CPU.
-        high = x.amax((2, 3), keepdim=True).to(dtype)
-        low = x.amin((2, 3), keepdim=True).to(dtype)
-        w1, b1, w2, b2 = (v.to(dtype) for v in (self.w1, self.b1, self.w2, self.b2))
-        top, bottom = w2 * high + b2, w2 * low + b2
-        lam = self.lam
-        mix = lam * top + (1 - lam) * bottom
-        gate = (top + bottom).sigmoid() * (w1 * mix + b1).sigmoid()
-        return x * gate.to(x.dtype)
+        inputs = (x, self.w1, self.b1, self.w2, self.b2, self.lam)
+        if _trains_on_cpu(*inputs):
+            return _Reweight.apply(*inputs)
+        return _reweight(*inputs)[0]
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -104,6 +103,82 @@ class SPEM(nn.Module):
 
 def _at_least_float32(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
+
+
+def _reweight(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, and the largest and the smallest value of each map."""
+    # Two reductions: torch.aminmax is many times slower on the CPU.
+    high, low = x.amax(PIXELS, keepdim=True), x.amin(PIXELS, keepdim=True)
+    return x * _gate(high, low, *parameters).to(x.dtype), high, low
+
+
+def _gate(high: Tensor, low: Tensor, *parameters: Tensor) -> Tensor:
+    """The factor of each map (B, C, 1, 1), in float32 at least."""
+    dtype = _at_least_float32(high)
+    high, low, w1, b1, w2, b2, lam = (v.to(dtype) for v in (high, low, *parameters))
+    top, bottom = w2 * high + b2, w2 * low + b2
+    mix = lam * top + (1 - lam) * bottom
+    return (top + bottom).sigmoid() * (w1 * mix + b1).sigmoid()
+
+
+class _Reweight(torch.autograd.Function):
+    """`_reweight` with a backward pass a few images at a time.
+
+    PyTorch's own goes over the maps some twenty times, most of it into new memory: a
+    training step of a ResNet-164 takes a sixth longer with it (docs/speed.md).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        y, high, low = _reweight(x, *parameters)
+        ctx.save_for_backward(x, *parameters, high, low)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, high, low = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a gradient of this gradient
+            needed = [v for v, n in zip(inputs, ctx.needs_input_grad, strict=True) if n]
+            grads = iter(
+                torch.autograd.grad(
+                    _reweight(*inputs)[0], needed, grad, create_graph=True
+                )
+            )
+            return tuple(next(grads) if n else None for n in ctx.needs_input_grad)
+        x, *parameters = inputs
+        with torch.enable_grad():
+            leaves = [v.detach().requires_grad_() for v in (high, low, *parameters)]
+            gate = _gate(*leaves)
+        size = max(1, VALUES_AT_A_TIME // x[:1].numel())
+        parts = [slice(i, i + size) for i in range(0, len(x), size)]
+        grad_gate = [(x[part] * grad[part]).sum(PIXELS, keepdim=True) for part in parts]
+        grad_gate = torch.cat(grad_gate).to(gate.dtype)
+        of_high, of_low, *grads = torch.autograd.grad(gate, leaves, grad_gate)
+        grad_x = grad * gate.detach().to(x.dtype)
+        for part in parts:
+            for extreme, share in ((high, of_high), (low, of_low)):
+                # As 0 and 1 in the type of x: bool is slow to compare into and sum.
+                equal = x[part].clone().eq_(extreme[part])
+                count = equal.sum(PIXELS, keepdim=True)
+                grad_x[part].addcmul_(equal, (share[part] / count).to(x.dtype))
+        return grad_x, *grads
+
+
+def _trains_on_cpu(x: Tensor, *parameters: Tensor) -> bool:
+    """Whether a plain gradient of large maps on a CPU may be asked for."""
+    inputs = (x, *parameters)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return (
+        x.is_cpu
+        and x.dtype in (torch.float32, torch.float64)
+        and x.numel() >= VALUES_AT_A_TIME
+        and torch.is_grad_enabled()
+        and any(v.requires_grad for v in inputs)
+        and not torch._C._are_functorch_transforms_active()
+        and all(unpack_dual(v).tangent is None for v in inputs)
+        and type(x) in (Tensor, nn.Parameter)  # no tensor without values
+    )
 
 
 def spem_layers(model: nn.Module) -> Iterator[tuple[str, SPEM]]:

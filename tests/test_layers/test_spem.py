@@ -14,6 +14,7 @@ from reference import Case, assert_layer_agrees
 from torch import nn
 
 from attnpool_mm.layers import SPEM, spem_layers, spem_penalty
+from attnpool_mm.layers import spem as spem_module
 from attnpool_mm.utils.errors import ConfigError
 
 PLUGIN = dict(
@@ -353,3 +354,72 @@ class TestPluginOfResNet:
         """What the docstring says."""
         with pytest.raises(AssertionError, match="Not implemented"):
             ResNet(18, plugins=[copy.deepcopy(PLUGIN)], **RESNET)
+
+
+class TestLargeMaps:
+    """Of which the backward pass goes over a few images at a time."""
+
+    @pytest.fixture(autouse=True)
+    def _small_is_large(self, monkeypatch):
+        monkeypatch.setattr(spem_module, "VALUES_AT_A_TIME", 200)
+
+    @pytest.fixture
+    def layer(self):
+        layer = SPEM(4).double()
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter)
+        return layer
+
+    @pytest.fixture
+    def x(self):
+        x = torch.randn(5, 4, 7, 6, dtype=torch.float64)
+        x[0, 0, 0, :2] = 9  # two pixels that share the largest value
+        return x.requires_grad_()
+
+    @staticmethod
+    def plain(layer, x):
+        return oracles.spem(x, layer.w1, layer.b1, layer.w2, layer.b2, layer.p)
+
+    def test_gradients(self, layer, x):
+        leaves, seed = [x, *layer.parameters()], torch.randn_like(x)
+        y = layer(x)
+        assert type(y.grad_fn).__name__ == "_ReweightBackward"
+        expected = self.plain(layer, x)
+        torch.testing.assert_close(y, expected)
+        for actual, wanted in zip(
+            torch.autograd.grad(y, leaves, seed),
+            torch.autograd.grad(expected, leaves, seed),
+            strict=True,
+        ):
+            torch.testing.assert_close(actual, wanted)
+
+    def test_frozen_parameters(self, layer, x):
+        layer.requires_grad_(False)
+        seed = torch.randn_like(x)
+        torch.testing.assert_close(
+            torch.autograd.grad(layer(x), x, seed),
+            torch.autograd.grad(self.plain(layer, x), x, seed),
+        )
+
+    def test_transforms(self, layer, x):
+        leaves = [x[1:].detach().requires_grad_(), *layer.parameters()]
+
+        def call(x, w1, b1, w2, b2, p):
+            values = dict(w1=w1, b1=b1, w2=w2, b2=b2, p=p)
+            return torch.func.functional_call(layer, values, (x,))
+
+        assert torch.autograd.gradgradcheck(call, leaves)
+        seeds = torch.randn(3, *x.shape, dtype=x.dtype)
+        (batched,) = torch.autograd.grad(layer(x), x, seeds, is_grads_batched=True)
+        single = [torch.autograd.grad(layer(x), x, seed)[0] for seed in seeds]
+        torch.testing.assert_close(batched, torch.stack(single))
+        tangent = torch.randn_like(x)
+        _, forward = torch.func.jvp(layer, (x.detach(),), (tangent,))
+        _, expected = torch.func.jvp(
+            lambda x: self.plain(layer, x), (x.detach(),), (tangent,)
+        )
+        torch.testing.assert_close(forward, expected)
+        many = torch.randn(2, *x.shape, dtype=x.dtype)
+        torch.testing.assert_close(
+            torch.vmap(layer)(many), torch.stack([layer(one) for one in many])
+        )
