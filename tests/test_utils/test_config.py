@@ -103,10 +103,12 @@ def test_no_image_size():
     assert input_shape(cfg, [1, 64, 48]) == (1, 64, 48)
 
 
-@pytest.mark.parametrize("data_set, size, rgb", [
-    ("cifar10", 32, True), ("stl10", 128, False), ("vww", 96, False)
+@pytest.mark.parametrize("name, size, rgb", [
+    ("resnet18-strided_1xb128_cifar10", 32, True),
+    ("resnet18-strided_1xb8_stl10", 128, False),
+    ("mobilenet-v2-strided_1xb64_vww", 96, False),
 ])  # fmt: skip
-def test_our_configs(data_set, size, rgb):
-    cfg = Config.fromfile(config_path(f"keyword_{data_set}"))
+def test_our_configs(name, size, rgb):
+    cfg = Config.fromfile(config_path(name))
     assert image_size(cfg) == (size, size)
     assert images_are_rgb(cfg) == rgb
