@@ -35,8 +35,8 @@ def pool_downsampling(
 
     The network is changed in place. `out_channels` and `out_strides`, what each output
     has, are set where all outputs are maps (an `out_channels` that a network outside of
-    OpenMMLab has stays). What the network does with its parts goes
-    on working: freezing, `norm_eval`, checkpointing, layer-wise learning rates.
+    OpenMMLab has stays). What the network does with its parts goes on working:
+    freezing, `norm_eval`, checkpointing, layer-wise learning rates.
 
     Args:
         model: A network on images (B, C, H, W), built from modules: PyTorch's,
