@@ -143,7 +143,7 @@ def main() -> None:
     checkpoint = classifier / f"epoch_{args.pretrain_epochs}.pth"
     steps.run(
         "classifier",
-        "Train a classifier on single digits (1 to 2 minutes)",
+        "Train a classifier on single digits (1 to 3 minutes)",
         "tools/train.py",
         CLASSIFIER,
         f"--work-dir={classifier}",
@@ -169,7 +169,7 @@ def main() -> None:
     ]
     steps.run(
         "detector",
-        "Train Faster R-CNN from its weights (4 to 5 minutes)",
+        "Train Faster R-CNN from its weights (4 to 9 minutes)",
         "tools/train.py",
         DETECTOR,
         f"--work-dir={detector}",
