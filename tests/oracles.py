@@ -6,6 +6,7 @@ And what a comparison with them needs.
 import torch
 import torch.nn.functional as F
 
+from attnpool_mm.layers import DynamicConv2d
 from attnpool_mm.pooling import (
     AttentionPool2d,
     DeformableSelfAttentivePool2d,
@@ -63,15 +64,17 @@ def nearest(x, height, width):
 
 def kernels(conv, x):
     """The kernel and the bias of each image: (B, d, C, k, k) and (B, d)."""
-    if isinstance(conv, torch.nn.Conv2d):
-        return conv.weight.expand(len(x), *conv.weight.shape), conv.bias.expand(
-            len(x), -1
-        )
+    no_bias = conv.weight.new_zeros(conv.out_channels)
+    if not isinstance(conv, DynamicConv2d):
+        bias = no_bias if conv.bias is None else conv.bias
+        return (t.expand(len(x), *t.shape) for t in (conv.weight, bias))
     fc1, fc2 = conv.attention.fc1, conv.attention.fc2
     hidden = (x.mean((2, 3)) @ fc1.weight[:, :, 0, 0].t()).clamp(min=0)
     mix = (hidden @ fc2.weight[:, :, 0, 0].t() + fc2.bias) / conv.temperature
     mix = mix.exp() / mix.exp().sum(1, keepdim=True)
     weight = torch.einsum("bk,kdcij->bdcij", mix, conv.weight)
+    if conv.bias is None:
+        return weight, no_bias.expand(len(x), -1)
     return weight, torch.einsum("bk,kd->bd", mix, conv.bias)
 
 
@@ -195,13 +198,15 @@ def local_importance_weight(pool, x):
 
 
 def bilinear(image, row, column):
-    """`image` (C, H, W) at a real position; zero outside."""
+    """`image` (C, H, W) at a real position, which is clamped to the image."""
+    row = row.clamp(0, image.shape[1] - 1)
+    column = column.clamp(0, image.shape[2] - 1)
     value = image.new_zeros(image.shape[0])
     top, left = int(row.floor()), int(column.floor())
     for i in (top, top + 1):
         for j in (left, left + 1):
-            if 0 <= i < image.shape[1] and 0 <= j < image.shape[2]:
-                share = (1 - (row - i).abs()) * (1 - (column - j).abs())
+            share = (1 - (row - i).abs()) * (1 - (column - j).abs())
+            if i < image.shape[1] and j < image.shape[2]:
                 value = value + share * image[:, i, j]
     return value
 
@@ -211,39 +216,38 @@ def deformable_weight(pool, x):
     p, size = pool.patch_size, x.shape[2:]
     padded = pad_to(x, p)
     offset, mask = (
-        F.conv2d(padded, layer.weight, layer.bias, stride=p, padding=1)
+        torch.stack(
+            [
+                F.conv2d(image[None], w, b, stride=p, padding=1)[0]
+                for image, w, b in zip(padded, *kernels(layer, padded), strict=True)
+            ]
+        )
         for layer in (pool.offset, pool.mask)
     )
     mask = 1 / (1 + torch.exp(-mask))
     rows, columns = padded.shape[2] // p, padded.shape[3] // p
-    patches = [(i, j) for i in range(rows) for j in range(columns)]
-    inside = [(i, j) for i in range(p) for j in range(p)]
-    conv = pool.embed.conv
-    e = []
+    moved = [[[None] * columns * p for _ in range(rows * p)] for _ in padded]
     for b, image in enumerate(padded):
-        for i, j in patches:
-            token = conv.bias
-            for k, (di, dj) in enumerate(inside):
-                down, right = offset[b, 2 * k, i, j], offset[b, 2 * k + 1, i, j]
-                value = bilinear(image, i * p + di + down, j * p + dj + right)
-                token = token + conv.weight[:, :, di, dj] @ (mask[b, k, i, j] * value)
-            e.append(token)
-    e = torch.stack(e).unflatten(0, (len(x), rows, columns)).permute(0, 3, 1, 2)
-    logit = restored(pool, e, size)
+        for i in range(rows * p):
+            for j in range(columns * p):
+                k = i % p * p + j % p  # the pixel in its patch
+                down, right = (offset[b, k + n, i // p, j // p] for n in (0, p * p))
+                value = bilinear(image, i + down, j + right)
+                moved[b][i][j] = mask[b, k, i // p, j // p] * value
+    moved = torch.stack([torch.stack([torch.stack(row) for row in m]) for m in moved])
+    e = patch_embedding(moved.permute(0, 3, 1, 2), pool.embed.conv, p)
+    weight = torch.exp(restored(pool, e, size))
 
     sampled = []
-    for b, image in enumerate(logit):
+    for b, image in enumerate(weight):
         for i in range(size[0]):
             for j in range(size[1]):
                 down = right = x.new_zeros(())
                 if i < rows * p and j < columns * p:
                     k = i % p * p + j % p
-                    down, right = offset[b, 2 * k : 2 * k + 2, i // p, j // p]
-                row = (i - down).clamp(0, size[0] - 1)
-                column = (j - right).clamp(0, size[1] - 1)
-                sampled.append(bilinear(image, row, column))
-    sampled = torch.stack(sampled).unflatten(0, (len(x), *size)).permute(0, 3, 1, 2)
-    return torch.exp(sampled)
+                    down, right = (offset[b, k + n, i // p, j // p] for n in (0, p * p))
+                sampled.append(bilinear(image, i - down, j - right))
+    return torch.stack(sampled).unflatten(0, (len(x), *size)).permute(0, 3, 1, 2)
 
 
 def weight_of(pool, x):

@@ -1,7 +1,8 @@
 """State dicts of the authors' code → checkpoints of this package."""
 
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,6 @@ from ..pooling import (
     LocalImportancePool2d,
     MixedPool2d,
     SelfAttentivePool2d,
-    StridedConv2d,
 )
 from ..registry import MODELS
 from ..utils.errors import ConfigError
@@ -30,13 +30,19 @@ SELF_ATTENTIVE_NAMES = {
     "pos_embed.row_embed.weight": "position.row",
     "pos_embed.col_embed.weight": "position.column",
 }
-LOCAL_NAMES = {"logit.0": "conv", "logit.1": "norm"}
+LOCAL_NAMES = {
+    "logit.0": "conv",
+    "logit.1": "norm",
+    # beside a deformable pool
+    "local.0": "conv",
+    "local.1": "norm",
+}
 POOL_NAMES = {
     SelfAttentivePool2d: SELF_ATTENTIVE_NAMES,
     DeformableSelfAttentivePool2d: {
         "downsample.0.conv": "embed.conv",
-        "downsample.0.p_conv": "offset",
         "downsample.0.m_conv": "mask",
+        "offset_conv.offset_conv": "offset",
         **{k: v for k, v in SELF_ATTENTIVE_NAMES.items() if v != "embed.conv"},
     },
     LocalImportancePool2d: LOCAL_NAMES,
@@ -53,7 +59,6 @@ POOL_NAMES = {
         "map.0": "project.conv",
         "map.1": "project.norm",
     },
-    StridedConv2d: {"0": "conv", "1": "norm"},
 }
 CLASSIFIER = re.compile(r"(?:fc|linear|head|classifier)(?:\.\d+)?\.(weight|bias)")
 SPEM_PARAMETERS = re.compile(r"(layer\d+\.\d+)\.(w1|b1|w2|b2|p)$")
@@ -66,13 +71,11 @@ def convert_authors_state_dict(
 ) -> dict[str, Tensor]:
     """Convert a state dict of the authors' code to a classifier's of this package.
 
-    The names of the layers of deformable pools and of mixtures' local parts are taken
-    from the usual PyTorch code for them; under other names they are told by shape.
-
-    Deformable pools: their sampler reads one pixel off for patches of 1 and 4, so that
-    a network with these computes something else here; their offsets, all vertical
-    ones first, become MMCV's pairs. Dynamic convolutions get the temperature at which
-    the authors' stay, 34, which their state dicts do not have.
+    Deformable pools: their sampler counts what lies at or beyond the border double,
+    and reads beside its position for patches other than 2 and 3, so that a network
+    with these computes something else here; a warning says so. Dynamic convolutions
+    get the temperature at which the authors' stay, 34, which their state dicts do not
+    have.
 
     Args:
         state_dict: Their state dict, with or without the prefixes `module.`, `net.`.
@@ -84,7 +87,8 @@ def convert_authors_state_dict(
 
     Raises:
         ConfigError: The keyword is wrong, or an entry is missing, is left over, or
-            has another shape; each is named.
+            has another shape; each is named. Of a `mixp` with deformable pools, as
+            in the last state of their code, the error says the keyword.
 
     Example:
         >>> from attnpool_mm.models import AttnPoolBackbone
@@ -94,9 +98,14 @@ def convert_authors_state_dict(
         >>> 'backbone.layer1.0.conv1.weight' in ours
         True
     """
+    from ..models import arch_to_config
+
     names = authors_names(state_dict, arch)
+    patches = deformable_patches(arch_to_config(arch))
+    if patches:
+        warnings.warn(_about_sampler(arch, patches), stacklevel=2)
     return {
-        ours: _value(ours, state_dict[theirs]) if theirs else _default(ours)
+        ours: state_dict[theirs] if theirs else _default(ours)
         for ours, theirs in names.items()
     }
 
@@ -116,11 +125,8 @@ def convert_authors_pool(
         >>> sorted(convert_authors_pool(theirs, LocalImportancePool2d(4)))
         ['conv.weight', 'norm.num_batches_tracked']
     """
-    names = _pool_names(pool, {name: value.shape for name, value in state_dict.items()})
-    converted = {
-        names[name]: _value(f"pool.{names[name]}", value)
-        for name, value in state_dict.items()
-    }
+    names = _pool_names(pool, state_dict)
+    converted = {names[name]: value for name, value in state_dict.items()}
     defaults = {name: _default(name) for name in pool.state_dict()}
     return {n: v for n, v in defaults.items() if v is not None} | converted
 
@@ -150,6 +156,7 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
     plain = {re.sub(r"^((module|net)\.)+", "", key): key for key in state_dict}
     if len(plain) < len(state_dict):
         raise ConfigError("state_dict: two entries differ in their prefixes alone")
+    _refuse_other_keyword(plain, arch)
     heads = {
         f"head.fc.{m[1]}": key
         for name, key in plain.items()
@@ -160,7 +167,7 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
         ours = _backbone_name(name, config)
         if ours is not None and key not in heads.values():
             found.setdefault(ours, key)
-    found = _name_inside_pools(found, state_dict, backbone)
+    found = _name_inside_pools(found, backbone)
     problems = _problems(found, heads, state_dict, backbone)
     if problems:
         raise ConfigError(f"state_dict does not fit arch={arch!r}: {problems}")
@@ -186,8 +193,8 @@ def _backbone_name(name: str, config: dict[str, Any]) -> str | None:
 
 
 def _mobilenet_name(name: str, config: dict[str, Any]) -> str | None:
-    if name.startswith("pool."):
-        return f"conv1.{name}"
+    if name.startswith("conv1_pool."):
+        return name.replace("conv1_pool", "conv1.pool")
     ends = re.match(r"(conv[12])\.([01])\.(.*)", name)
     if ends:
         return f"{ends[1]}.{_CONV_OR_NORM[int(ends[2])]}.{ends[3]}"
@@ -215,43 +222,33 @@ def _mobilenet_name(name: str, config: dict[str, Any]) -> str | None:
 _CONV_OR_NORM = ("conv", "bn")
 
 
-def _name_inside_pools(
-    found: dict[str, str], state_dict: Mapping[str, Tensor], backbone: nn.Module
-) -> dict[str, str]:
-    places = [
-        name
-        for name, module in backbone.named_modules()
-        if name.endswith("pool") and next(module.parameters(), None) is not None
-    ]
+def _name_inside_pools(found: Mapping[str, str], backbone: nn.Module) -> dict[str, str]:
     found = dict(found)
-    for place in places:
+    for place, pool in backbone.named_modules():
+        if not place.endswith("pool"):
+            continue
         prefix = f"{place}."
         inside = {
             name.removeprefix(prefix): found.pop(name)
             for name in list(found)
             if name.startswith(prefix)
         }
-        shapes = {name: state_dict[key].shape for name, key in inside.items()}
-        ours = _pool_names(backbone.get_submodule(place), shapes)
+        ours = _pool_names(pool, inside)
         for name, key in inside.items():
             found.setdefault(f"{prefix}{ours[name]}", key)
     return found
 
 
-def _pool_names(pool: nn.Module, shapes: Mapping[str, torch.Size]) -> dict[str, str]:
+def _pool_names(pool: nn.Module, theirs: Iterable[str]) -> dict[str, str]:
     """Their name of every entry of a pool → ours; what is unknown keeps its name."""
     mixed = isinstance(pool, MixedPool2d)
-    parts = enumerate(pool.pools) if mixed else [("", pool)]
-    names: dict[str, str] = {}
-    for index, part in parts:
-        prefix = f"pools.{index}." if mixed else ""
-        for name in shapes:
-            ours = _known_name(name, POOL_NAMES.get(type(part), {}))
-            if ours:
-                names.setdefault(name, prefix + ours)
-    unknown = {name: shape for name, shape in shapes.items() if name not in names}
-    by_shape = _names_by_shape(unknown, set(names.values()), pool)
-    return {name: name for name in unknown} | by_shape | names
+    parts = [(f"pools.{i}.", p) for i, p in enumerate(pool.pools)] if mixed else []
+    names = {name: name for name in theirs}
+    for prefix, part in parts or [("", pool)]:
+        table = POOL_NAMES.get(type(part), {})
+        known = {name: _known_name(name, table) for name in names}
+        names |= {name: prefix + ours for name, ours in known.items() if ours}
+    return names
 
 
 def _known_name(name: str, table: Mapping[str, str]) -> str | None:
@@ -263,47 +260,51 @@ def _known_name(name: str, table: Mapping[str, str]) -> str | None:
     return None
 
 
-def _names_by_shape(
-    unknown: Mapping[str, torch.Size], filled: set[str], pool: nn.Module
-) -> dict[str, str]:
-    """Names for the layers whose names in the authors' code are not certain.
+def deformable_patches(config: Mapping[str, Any]) -> list[int]:
+    """The patch sizes of the deformable pools in a backbone's config, sorted.
 
-    They are the three convolutions of a deformable pool and the local layers of a
-    mixture. Their shapes differ: a layer is taken for the one that it alone fits.
+    Args:
+        config: As `arch_to_config` gives it.
+
+    Example:
+        >>> from attnpool_mm.models import arch_to_config
+        >>> deformable_patches(arch_to_config('resnet18-dfmixp_reduced-1222'))
+        [1, 2]
     """
-    ours = _by_layer(
-        {
-            name: value.shape
-            for name, value in pool.state_dict().items()
-            if name not in filled and _is_uncertain(name, pool)
-        }
+    pools = [*(config.get("pool_cfg") or ()), config.get("stem_pool_cfg")]
+    pools = [pool for pool in pools if pool]
+    parts = [part for pool in pools for part in pool.get("pools", [pool])]
+    deformable = DeformableSelfAttentivePool2d.__name__
+    return sorted({p["patch_size"] for p in parts if p["type"] == deformable})
+
+
+def _about_sampler(arch: str, patches: Sequence[int]) -> str:
+    beside = [str(p) for p in patches if p // 2 != 1]
+    reads = f"read beside for patches of {' and '.join(beside)} and " if beside else ""
+    return (
+        f"arch={arch!r}: the authors' deformable sampler {reads}counted the border "
+        "double; the outputs of this network differ from theirs"
     )
-    theirs = _by_layer(unknown)
-    names: dict[str, str] = {}
-    for new, shapes in ours.items():
-        fitting = [old for old, layer in theirs.items() if layer == shapes]
-        alike = [other for other, layer in ours.items() if layer == shapes]
-        if len(fitting) == len(alike) == 1:
-            names |= {f"{fitting[0]}.{leaf}": f"{new}.{leaf}" for leaf in shapes}
-    return names
 
 
-def _is_uncertain(name: str, pool: nn.Module) -> bool:
-    part, index = pool, None
-    if isinstance(pool, MixedPool2d):
-        _, index, name = name.split(".", 2)
-        part = pool.pools[int(index)]
-    if isinstance(part, DeformableSelfAttentivePool2d):
-        return name.startswith(("embed.conv.", "offset.", "mask."))
-    return index is not None and isinstance(part, LocalImportancePool2d)
-
-
-def _by_layer(shapes: Mapping[str, torch.Size]) -> dict[str, dict[str, torch.Size]]:
-    layers: dict[str, dict[str, torch.Size]] = {}
-    for name, shape in shapes.items():
-        layer, _, leaf = name.rpartition(".")
-        layers.setdefault(layer, {})[leaf] = shape
-    return layers
+def _refuse_other_keyword(names: Iterable[str], arch: str) -> None:
+    """Say which keyword it is if there are deformable pools and `arch` has none."""
+    parts = arch.strip().lower().split("-")
+    in_stem = {"maxpool", "pool", "conv1_pool"}
+    stem = [name for name in names if name.split(".")[0] in in_stem]
+    stages = set(names).difference(stem)
+    for index, entries in ((1, stem), (-2, stages)):
+        deformable = any("offset_conv.offset_conv." in name for name in entries)
+        base, *suffixes = parts[index].split("_")
+        if not deformable or base in ("dfmnlp", "dfmixp"):
+            continue
+        base = "dfmixp" if any(".local." in name for name in entries) else "dfmnlp"
+        parts[index] = "_".join([base, *suffixes])
+    if "-".join(parts) != arch.strip().lower():
+        raise ConfigError(
+            f"arch={arch!r}: the state_dict holds deformable pools; it is "
+            f"arch={'-'.join(parts)!r}"
+        )
 
 
 def _problems(
@@ -336,8 +337,6 @@ def _problems(
         missing.append(f"the classifier's {'bias' if weight else 'weight'}")
     parts = (("missing", missing), ("left over", left_over), ("shapes", shapes))
     text = "; ".join(f"{what}: {_listed(names)}" for what, names in parts if names)
-    if any(".p_conv." in key for key in left_over):
-        text += " (p_conv is of a deformable pool; the authors' last mixp is dfmixp)"
     return text
 
 
@@ -348,13 +347,6 @@ def _size(shape: Sequence[int]) -> str:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return ", ".join(names[:20]) + more
-
-
-def _value(name: str, value: Tensor) -> Tensor:
-    if re.search(r"pool\.(pools\.\d+\.)?offset\.", name):
-        # All vertical offsets, then all horizontal ones → pairs.
-        return torch.stack(value.chunk(2), 1).flatten(0, 1)
-    return value
 
 
 def _default(name: str) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, NoReturn
@@ -52,6 +53,7 @@ PLAIN_POOLS = {
     "gaussian_pool": dict(type="GaussianPool2d"),
     "attnpool": dict(type="AttentionPool2d"),
 }
+NO_POOL = dict(type="MaxPool2d", stride=1, kernel_size=1)
 SELF_ATTENTIVE_POOLS = {
     "nlp": dict(type="SelfAttentivePool2d"),
     "nlpnoexp": dict(type="SelfAttentivePool2d", exp=False),
@@ -104,7 +106,8 @@ def arch_to_config(arch: str) -> dict[str, Any]:
               MobileNetV2, 11 for a small MobileNetV3 and 15 for a large one.
             - `prepool-POOL-STRIDE`, of ResNets and MobileNetV2: the stem's convolution
               gets stride 1, and that pool follows it, in a ResNet in the place of the
-              max-pool.
+              max-pool. With `skip` the convolution of a MobileNetV2 gets STRIDE, and
+              the stem of a ResNet does not shrink the map, with a warning.
 
             Or `spem-DEPTH`: the CIFAR ResNet with bottlenecks and SPEM.
 
@@ -165,7 +168,7 @@ class _Keyword:
         if dynamic:
             config["conv_cfg"] = dict(DYNAMIC)
         if prepool:
-            config.update(stem_stride=1, stem_pool_cfg=self._prepool(*parts[1:3]))
+            config.update(self._prepool(*parts[1:3], config["type"], conv_cfg))
         elif config["type"] == RESNET:
             config["stem_pool_cfg"] = dict(type="MaxPool2d", kernel_size=2)
         return config
@@ -216,13 +219,18 @@ class _Keyword:
             )
         return pools
 
-    def _prepool(self, text: str, stride: str) -> dict[str, Any]:
+    def _prepool(
+        self, text: str, stride: str, backbone: str, conv_cfg: dict | None
+    ) -> dict[str, Any]:
+        """The arguments of the stem."""
         base, suffixes = self._pool("prepool's pool", text)
         if not re.fullmatch("[2-9]|[1-5][0-9]|6[0-4]", stride):
             self._fail(f"prepool stride {stride!r}: an integer from 2 to 64 "
                        "is accepted")  # fmt: skip
+        if base == "skip":
+            return self._skip_prepool(int(stride), backbone)
         if base in PLAIN_POOLS:
-            pool = dict(PLAIN_POOLS[base] or dict(type="StridedConv2d"))
+            pool = dict(PLAIN_POOLS[base])
         else:
             # The authors' prepool has no "nowin".
             reduced = _reduced(suffixes)
@@ -231,9 +239,20 @@ class _Keyword:
                 num_heads=2 if "headfix2" in suffixes else 8,
                 patch_size=int(stride) if reduced else 2,
                 normalize=True,
-                **_optional(embed_ratio=0.25 if reduced else None),
+                **_optional(embed_ratio=0.25 if reduced else None, conv_cfg=conv_cfg),
             )
-        return {**pool, "stride": int(stride)}
+        return dict(stem_stride=1, stem_pool_cfg={**pool, "stride": int(stride)})
+
+    def _skip_prepool(self, stride: int, backbone: str) -> dict[str, Any]:
+        """As the authors' code has it, in which a skip is no layer."""
+        if backbone == MOBILENET:
+            return dict(stem_stride=stride)
+        warnings.warn(
+            f"arch={self.arch!r}: in a ResNet the authors' prepool-skip is no layer; "
+            f"the stem does not shrink the map, and the stride {stride} is not used",
+            stacklevel=4,
+        )
+        return dict(stem_stride=1, stem_pool_cfg=dict(NO_POOL))
 
     def _pool(self, what: str, text: str) -> tuple[str, list[str]]:
         """The pool's name and its suffixes."""
@@ -340,7 +359,11 @@ def _self_attentive(base: str, normalize: bool, **kwargs: Any) -> dict[str, Any]
     if base == "mixp":
         pools = [dict(type="LocalImportancePool2d"), pool]
     elif base == "dfmixp":
-        local = dict(type="LocalImportancePool2d", kernel_size=pool["patch_size"])
+        local = dict(
+            type="LocalImportancePool2d",
+            kernel_size=pool["patch_size"],
+            **_optional(conv_cfg=kwargs.get("conv_cfg")),
+        )
         pools = [pool, local]
     else:
         return {**pool, "normalize": normalize}

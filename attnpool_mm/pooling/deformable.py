@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
+from ..layers.build import build_conv
 from ..registry import MODELS
-from ..utils.errors import ConfigError
 from .self_attention import attend
 from .self_attentive import SelfAttentivePool2d
 from .weighted import full_precision, upsample_nearest
@@ -17,18 +17,24 @@ from .weighted import full_precision, upsample_nearest
 class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
     r"""Self-attentive pooling whose patches may look beside themselves.
 
-    The patch embedding is a modulated deformable convolution (DCNv2, MMCV's): each
-    pixel q of a patch is read at q + o(q) and scaled by sigmoid(m(q)), where two 3×3
-    convolutions of stride p give the offsets o and the masks m; both start at zero.
-    What attention says of a patch is brought back to the pixels it was read from:
-    the restored map, sigmoid(…), is sampled (bilinearly, clamped at the border) at
-    q − o(q), and w is the exponential of that.
+    The patch embedding reads each pixel q of a patch at q + o(q) and scales it by
+    m(q); the weight that attention gives the patch goes back to where it was read:
+
+    .. math::
+        e &= ReLU(BN(Conv_{p×p, stride\ p}(x(q + o(q)) · m(q)))) + position \\
+        W &= exp(sigmoid(BN(Conv_{1×1}(upsample(attention(e)))))) \\
+        w(q) &= W(q - o(q))
+
+    Two 3×3 convolutions of stride p give the offsets o and the masks m, a sigmoid in
+    between; both start at zero. Both samplings are bilinear, with positions clamped
+    to the map. Patches do not overlap, so sampling and an ordinary convolution are the
+    deformable convolution (DCNv2).
 
     With a patch that is a multiple of the stride and `normalize=True` it starts as
     average pooling, in which only the offsets learn, until they leave zero.
 
-    Pixels that fill no patch have no offset. Needs MMCV with its compiled operators;
-    in mixed precision the deformable convolution runs in float32.
+    Pixels that fill no patch have no offset. In mixed precision the samplings run in
+    float32.
 
     Args:
         in_channels: Channels C of the input.
@@ -37,10 +43,11 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         num_heads: Attention heads.
         embed_ratio: Width of a token over C, as in `SelfAttentivePool2d`.
         normalize: Divide by the window's mean weight.
-        conv_cfg: Type of the restoration's convolution. Default: `nn.Conv2d`.
+        conv_cfg: Type of the four convolutions, e.g. `dict(type='DynamicConv2d')`.
+            Default: `nn.Conv2d`.
 
     Raises:
-        ConfigError: An argument is out of range, or MMCV's operators are not there.
+        ConfigError: An argument is out of range.
 
     Source:
         "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023, arXiv
@@ -53,6 +60,7 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
     """
 
     weight_by_patch = False
+    embed_bias = False
 
     def __init__(
         self,
@@ -73,26 +81,32 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
             normalize,
             conv_cfg=conv_cfg,
         )
-        width = self.attention.embed_dim
-        self.embed.conv = _deformable_conv(in_channels, width, patch_size)
-        self.offset = ZeroConv2d(in_channels, 2 * patch_size**2, patch_size)
-        self.mask = ZeroConv2d(in_channels, patch_size**2, patch_size)
+        pixels = patch_size**2
+        self.offset = zero_conv(conv_cfg, in_channels, 2 * pixels, patch_size)
+        self.mask = zero_conv(conv_cfg, in_channels, pixels, patch_size)
 
-    def _logit(self, x: Tensor) -> Tensor:
+    def compute_weight(self, x: Tensor) -> Tensor:
+        """The weights of `x` (B, C, H, W), by pixel and channel."""
         size = x.shape[-2:]
         x = self._pad_to_patch(x)
-        offset = full_precision(self.offset(x))
-        mask = full_precision(self.mask(x)).sigmoid()
-        conv, *rest = self.embed
-        grid = [side // self.patch_size for side in x.shape[-2:]]
-        offset, mask = (t[..., : grid[0], : grid[1]] for t in (offset, mask))
-        with torch.autocast(x.device.type, enabled=False):
-            tokens = _convolve(conv, full_precision(x), offset, mask).to(x.dtype)
-        for layer in rest:
-            tokens = layer(tokens)
+        offset = self._by_pixel(self.offset, x)
+        mask = self._by_pixel(self.mask, x).sigmoid()
+        moved = sample_bilinear(x, positions(offset)) * mask
+        tokens = self.embed(moved.to(x.dtype))
         tokens = attend(tokens, self.position, self.attention)
-        logit = upsample_nearest(self._restore(tokens, size), size)
-        return sample_back(logit, offset_by_pixel(offset, self.patch_size, size))
+        weight = upsample_nearest(self._restore(tokens, size).exp(), size)
+        return sample_bilinear(weight, positions(-_fit(offset, size)))
+
+    def _by_pixel(self, conv: nn.Module, x: Tensor) -> Tensor:
+        """What `conv` gives for the pixels of a patch, on the pixels of the map.
+
+        The channels of `conv` are p² pixels of a patch, row by row, n times. Returns
+        (B, n, H, W) with the H and W that the patches fill.
+        """
+        p = self.patch_size
+        rows, columns = (side // p for side in x.shape[-2:])
+        y = full_precision(conv(x))[..., :rows, :columns]
+        return F.pixel_shuffle(y, p)
 
 
 class ZeroConv2d(_ConvNd):
@@ -132,75 +146,93 @@ class ZeroConv2d(_ConvNd):
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
 
 
-def offset_by_pixel(offset: Tensor, patch_size: int, size: tuple[int, int]) -> Tensor:
-    """Where each pixel of a map was read, relative to itself.
+def zero_conv(
+    conv_cfg: dict | None, in_channels: int, out_channels: int, stride: int
+) -> nn.Module:
+    """A 3×3 convolution of the type `conv_cfg` that gives zero until it is trained.
 
     Args:
-        offset: Offsets of the patches' pixels, (B, 2p², h, w): for each pixel of a
-            patch, row by row, the vertical and the horizontal one (MMCV's order).
-        patch_size: Width and height p of a patch.
-        size: Height H and width W of the map; zero where no patch reaches.
+        conv_cfg: As in `build_conv`.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride in pixels.
 
-    Returns:
-        (B, 2, H, W), vertical and horizontal.
-
-    Example:
-        >>> offset = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)
-        >>> offset_by_pixel(offset, patch_size=1, size=(1, 2))[0].tolist()
-        [[[1.0, 0.0]], [[-1.0, 0.0]]]
-    """
-    by_row = offset.unflatten(1, (patch_size, patch_size, 2)).permute(0, 3, 4, 1, 5, 2)
-    pixels = by_row.flatten(4).flatten(2, 3)[..., : size[0], : size[1]]
-    height, width = pixels.shape[-2:]
-    return F.pad(pixels, (0, size[1] - width, 0, size[0] - height))
-
-
-def sample_back(x: Tensor, offset: Tensor) -> Tensor:
-    """`x` (B, C, H, W) at q − offset(q), for every pixel q.
-
-    Bilinear, positions clamped to the map; `offset` is (B, 2, H, W) in pixels.
+    Raises:
+        ConfigError: As in `build_conv`.
 
     Example:
-        >>> x = torch.arange(3.0).view(1, 1, 1, 3)
-        >>> right = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3)
-        >>> sample_back(x, right).flatten().round(decimals=4).tolist()
-        [0.0, 0.0, 1.0]
+        >>> conv = zero_conv(dict(type='DynamicConv2d'), 4, 2, stride=2)
+        >>> conv(torch.rand(1, 4, 6, 6)).unique().tolist()
+        [0.0]
     """
-    height, width = x.shape[-2:]
-    rows = torch.arange(height, dtype=offset.dtype, device=offset.device)
-    columns = torch.arange(width, dtype=offset.dtype, device=offset.device)
-    # grid_sample's coordinates: pixel i of n lies at (2i + 1)/n − 1.
-    vertical = (2 * (rows[:, None] - offset[:, 0]) + 1) / height - 1
-    horizontal = (2 * (columns - offset[:, 1]) + 1) / width - 1
-    grid = torch.stack([horizontal, vertical], -1)
-    with torch.autocast(x.device.type, enabled=False):
-        return F.grid_sample(
-            full_precision(x), grid, padding_mode="border", align_corners=False
-        )
-
-
-def _deformable_conv(in_channels: int, out_channels: int, size: int) -> nn.Module:
-    try:
-        from mmcv.ops import ModulatedDeformConv2d
-    except ImportError as error:
-        raise ConfigError(
-            "DeformableSelfAttentivePool2d needs MMCV with its compiled operators "
-            f"(mmcv.ops); importing them failed: {error}"
-        ) from error
-    conv = ModulatedDeformConv2d(in_channels, out_channels, size, stride=size)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    conv = build_conv(conv_cfg, in_channels, out_channels, 3, stride=stride, padding=1)
+    if type(conv) is nn.Conv2d:
+        return ZeroConv2d(in_channels, out_channels, stride)
+    nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)
     return conv
 
 
-def _convolve(conv: nn.Module, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-    from mmcv.ops import modulated_deform_conv2d
+def positions(offset: Tensor) -> Tensor:
+    """Pixels of a map, each with its offset added.
 
-    if len(x) == 0:  # no image, which the operator refuses
-        return F.conv2d(x, conv.weight, conv.bias, conv.stride)
-    # A side of 1 may have any stride in a contiguous tensor (channels-last memory
-    # does that to a 1×1 kernel), which the operator's backward fails on.
-    x, offset, mask, weight = (
-        t.contiguous().flatten().view(t.shape) for t in (x, offset, mask, conv.weight)
-    )
-    return modulated_deform_conv2d(x, offset, mask, weight, conv.bias, conv.stride)
+    Args:
+        offset: (B, 2, H, W) in pixels, vertical and horizontal.
+
+    Example:
+        >>> positions(torch.zeros(1, 2, 1, 3)).tolist()
+        [[[[0.0, 0.0, 0.0]], [[0.0, 1.0, 2.0]]]]
+    """
+    height, width = offset.shape[-2:]
+    rows = torch.arange(height, dtype=offset.dtype, device=offset.device)
+    columns = torch.arange(width, dtype=offset.dtype, device=offset.device)
+    rows, columns = torch.broadcast_tensors(rows[:, None], columns)
+    return offset + torch.stack([rows, columns])
+
+
+def sample_bilinear(x: Tensor, position: Tensor) -> Tensor:
+    """A map at real positions, which are clamped to it.
+
+    In operators that can be differentiated twice and exported anywhere;
+    `F.grid_sample` gives the same, and has no second derivative.
+
+    Args:
+        x: The map (B, C, H, W).
+        position: (B, 2, h, w) in pixels, vertical and horizontal.
+
+    Returns:
+        (B, C, h, w), in float32 at least.
+
+    Example:
+        >>> x = torch.arange(3.0).view(1, 1, 1, 3)
+        >>> position = torch.tensor([0.0, 1.25]).view(1, 2, 1, 1)
+        >>> sample_bilinear(x, position).item()
+        1.25
+    """
+    height, width = x.shape[-2:]
+    # One image and its positions as one row of pixels.
+    pixels = full_precision(x).flatten(2)
+    row = position[:, :1].flatten(2).clamp(0, height - 1)
+    column = position[:, 1:].flatten(2).clamp(0, width - 1)
+    # Clamped as integers too: a NaN is no index.
+    top = row.detach().floor().long().clamp(0, height - 1)
+    left = column.detach().floor().long().clamp(0, width - 1)
+    bottom, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
+    down, across = row - top, column - left
+
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        index = row * width + column
+        return pixels.gather(2, index.expand(-1, x.shape[1], -1))
+
+    upper = at(top, left)
+    upper = upper + across * (at(top, right) - upper)
+    lower = at(bottom, left)
+    lower = lower + across * (at(bottom, right) - lower)
+    return (upper + down * (lower - upper)).unflatten(2, position.shape[-2:])
+
+
+def _fit(offset: Tensor, size: tuple[int, int]) -> Tensor:
+    """`offset` (B, 2, h, w) for a map of `size`, zero where no patch reaches."""
+    offset = offset[..., : size[0], : size[1]]
+    height, width = offset.shape[-2:]
+    return F.pad(offset, (0, size[1] - width, 0, size[0] - height))

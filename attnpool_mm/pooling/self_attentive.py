@@ -75,6 +75,7 @@ class SelfAttentivePool2d(WeightedPool2d):
     """
 
     weight_by_patch = True  # the weight is constant in a patch
+    embed_bias = True
 
     def __init__(
         self,
@@ -110,7 +111,14 @@ class SelfAttentivePool2d(WeightedPool2d):
         self.exp = exp
         self.sigmoid = sigmoid
         width = num_heads * max(1, round(embed_ratio * in_channels / num_heads))
-        embed = build_conv(conv_cfg, in_channels, width, patch_size, stride=patch_size)
+        embed = build_conv(
+            conv_cfg,
+            in_channels,
+            width,
+            patch_size,
+            stride=patch_size,
+            bias=self.embed_bias,
+        )
         self.embed = nn.Sequential(OrderedDict(conv=embed))
         if embed_norm:
             self.embed.norm = nn.BatchNorm2d(width)
@@ -134,13 +142,10 @@ class SelfAttentivePool2d(WeightedPool2d):
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), by patch and channel."""
-        logit = self._logit(x)
-        return logit.exp() if self.exp else logit
-
-    def _logit(self, x: Tensor) -> Tensor:
         tokens = self.embed(self._pad_to_patch(x))
         tokens = attend(tokens, self.position, self.attention)
-        return self._restore(tokens, x.shape[-2:])
+        logit = self._restore(tokens, x.shape[-2:])
+        return logit.exp() if self.exp else logit
 
     def _restore(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """What is exponentiated, on the grid of `tokens` or on that of the map."""
@@ -160,7 +165,7 @@ class SelfAttentivePool2d(WeightedPool2d):
                 f"patch_size={self.patch_size} is larger than the {height}x{width} "
                 "map, which the layer pads with zeros to one patch: at most "
                 f"{min(height, width)} fits",
-                stacklevel=5,
+                stacklevel=4,
             )
         return pad_to(x, self.patch_size)
 

@@ -1,10 +1,12 @@
 """The authors' state dicts become ours, whole, or are refused by name."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
+from reference import VECTORS
 from tool_modules import load_tool
 
 from attnpool_mm.checkpoint import convert_authors_state_dict, load_checkpoint_file
@@ -33,15 +35,20 @@ INSIDE = {
         "project.norm": "map.1", "position.row": "pos_embed.row_embed.weight",
         "position.column": "pos_embed.col_embed.weight",
     },
-    "StridedConv2d": {"conv": "0", "norm": "1"},
 }  # fmt: skip
 INSIDE["DeformableSelfAttentivePool2d"] = {
     **INSIDE["SelfAttentivePool2d"],
     "embed.conv": "downsample.0.conv",
-    "offset": "downsample.0.p_conv",
+    "offset": "offset_conv.offset_conv",
     "mask": "downsample.0.m_conv",
 }
-PLAIN = ("GaussianPool2d", "AttentionPool2d", "StridedConv2d")
+PLAIN = ("GaussianPool2d", "AttentionPool2d")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is average pooling"),
+    pytest.mark.filterwarnings("ignore:.*deformable sampler"),
+    pytest.mark.filterwarnings("ignore:.*prepool-skip is no layer"),
+]
+STATES = json.loads((VECTORS / "state_names.json").read_text())
 
 
 def renamed(name, table):
@@ -55,6 +62,9 @@ def inside_pool(name, cfg):
     """Their name of an entry of a pool."""
     if cfg["type"] == "MixedPool2d":
         index, name = re.fullmatch(r"pools\.(\d)\.(.*)", name).groups()
+        local = {"conv": "local.0", "norm": "local.1"}
+        if index == "1" and cfg["pools"][0]["type"].startswith("Deformable"):
+            return "logit.pool_weight." + renamed(name, local)
         cfg = cfg["pools"][int(index)]
     prefix = "" if cfg["type"] in PLAIN else "logit.pool_weight."
     return prefix + renamed(name, INSIDE[cfg["type"]])
@@ -69,7 +79,7 @@ def authors_name(name, config):
         cfg = config["pool_cfg"][int(layer) - 1] if layer else config["stem_pool_cfg"]
         inner = inside_pool(inner, cfg)
         if layer is None:
-            return f"pool.{inner}"
+            return f"conv1_pool.{inner}" if mobile else f"pool.{inner}"
         if mobile:
             block = f"features.{int(layer) - 1}.0"
             return f"{block}.{inner}" if start else f"{block}.pooling.{inner}"
@@ -102,8 +112,6 @@ def authors_state(arch, prefix="net."):
         if name.endswith(".temperature"):
             value.fill_(34.0)
             continue
-        if re.search(r"pool\.(pools\.\d\.)?offset\.", name):
-            value = torch.cat([value[0::2], value[1::2]])
         theirs[prefix + authors_name(name, config)] = value
     return theirs, ours
 
@@ -116,7 +124,8 @@ ARCHS = [
     "resnet18_v2-gaussian_pool-1222",
     "resnet18_v2-nlpnobn1_headfix2-1222",
     "prepool-dfmixp_reduced-4-dyresnet18-lip-1222",
-    "prepool-nlp-4-mobilenet-skip-1222121",
+    "prepool-skip-6-mobilenet-skip-1222121",
+    "prepool-gaussian_pool-2-dymobilenet_v2-attnpool-1222121",
     "mobilenet-maxp-2222121",
     "dymobilenet-dfmixp_reduced_headfix2-1222121",
     "dymobilenet_v2-dfmnlp_reduced-1222121",
@@ -124,7 +133,40 @@ ARCHS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:.*is average pooling")
+def assert_whole(converted, arch, theirs):
+    """Every entry is used, and every entry of our network is there."""
+    backbone = AttnPoolBackbone(arch)
+    ours = {f"backbone.{name}": v.shape for name, v in backbone.state_dict().items()}
+    heads = {"head.fc.weight", "head.fc.bias"} & set(converted)
+    assert set(converted) == set(ours) | heads
+    assert all(converted[name].shape == shape for name, shape in ours.items())
+    values = {id(value) for value in converted.values()}
+    assert all(id(value) in values for value in theirs.values())
+
+
+@pytest.mark.parametrize("arch", STATES)
+def test_the_authors_names(arch):
+    theirs = {name: torch.rand(shape) for name, shape in STATES[arch].items()}
+    if arch == "mobilenet-mixp_nowin-1222121":
+        is_one = "mobilenet-dfmixp_nowin-1222121"
+        with pytest.raises(ConfigError, match=f"arch='{arch}': .*arch='{is_one}'"):
+            convert_authors_state_dict(theirs, arch)
+        arch = is_one
+    assert_whole(convert_authors_state_dict(theirs, arch), arch, theirs)
+
+
+@pytest.mark.parametrize("arch, expected", [
+    ("resnet18-dfmnlp-1222", "arch='resnet18-dfmnlp-1222': .* beside .* 1 and"),
+    ("resnet18-dfmixp_reduced-4222", "beside for patches of 1 and 4 and"),
+    ("prepool-dfmnlp-2-resnet18-skip-1222", r"sampler counted .* double"),
+])  # fmt: skip
+def test_the_sampler_of_the_authors_is_said(arch, expected):
+    theirs, _ = authors_state(arch)
+    with pytest.warns(UserWarning, match=expected) as said:
+        convert_authors_state_dict(theirs, arch)
+    assert "\n" not in str(said[-1].message)
+
+
 @pytest.mark.parametrize("arch", ARCHS)
 def test_every_entry_finds_its_place(arch):
     theirs, ours = authors_state(arch)
@@ -158,18 +200,6 @@ def test_the_classifier_becomes_the_head():
     ):
         with pytest.raises(ConfigError, match=f"arch='{arch}': .*{message}"):
             convert_authors_state_dict(theirs | changed, arch)
-
-
-@pytest.mark.filterwarnings("ignore:.*is average pooling")
-@pytest.mark.parametrize("arch, old, new", [
-    ("resnet18-dfmnlp_reduced-2222", "pool_weight.downsample.0.", "deform."),
-    ("resnet18-dfmixp_reduced_headfix2-1222", "logit.pool_weight.logit.", "local."),
-])  # fmt: skip
-def test_other_names_of_deformable_and_local_layers(arch, old, new):
-    theirs, ours = authors_state(arch)
-    theirs = {key.replace(old, new): value for key, value in theirs.items()}
-    converted = convert_authors_state_dict(theirs, arch)
-    assert all(torch.equal(converted[f"backbone.{k}"], v) for k, v in ours.items())
 
 
 @pytest.mark.parametrize("name, other", [
@@ -223,12 +253,15 @@ def test_what_does_not_fit_is_named():
         convert_authors_state_dict(theirs, "resnet18-nlpp-1222")
 
 
-def test_mixp_of_the_authors_last_code_is_dfmixp():
-    theirs, _ = authors_state("resnet18-dfmixp-1222")
-    with pytest.raises(
-        ConfigError, match="arch='resnet18-mixp-1222': .*p_conv.*dfmixp"
-    ):
-        convert_authors_state_dict(theirs, "resnet18-mixp-1222")
+@pytest.mark.parametrize("arch, given", [
+    ("resnet18-dfmixp_nowin-1222", "resnet18-mixp_nowin-1222"),
+    ("resnet18-dfmnlp-1222", "resnet18-nlp-1222"),
+    ("prepool-dfmixp-2-resnet18-skip-1222", "prepool-mixp-2-resnet18-skip-1222"),
+])  # fmt: skip
+def test_the_keyword_of_deformable_pools_is_said(arch, given):
+    theirs, _ = authors_state(arch)
+    with pytest.raises(ConfigError, match=f"arch='{given}': .*arch='{arch}'"):
+        convert_authors_state_dict(theirs, given)
 
 
 def test_the_tool(tmp_path, output_of, error_of):

@@ -196,10 +196,27 @@ def test_prepool(prepool, expected, backbone):
 
 
 def test_plain_prepools():
-    for pool, kind in (*TYPES.items(), ("skip", "StridedConv2d")):
+    for pool, kind in TYPES.items():
         config = arch_to_config(f"prepool-{pool}-4-dyresnet18-skip-1222")
         assert config["stem_pool_cfg"]["type"] == kind
         assert config["stem_pool_cfg"]["stride"] == 4
+
+
+def test_skip_prepools_are_no_layer():
+    mobilenet = arch_to_config("prepool-skip-6-mobilenet-lip-1222121")
+    assert mobilenet["stem_stride"] == 6 and "stem_pool_cfg" not in mobilenet
+    arch = "prepool-skip-4-resnet18-skip-1222"
+    with pytest.warns(UserWarning, match=f"arch='{arch}': .* 4 "):
+        backbone = AttnPoolBackbone(arch, out_indices=(0,))
+    assert backbone.out_strides == (1,)
+
+
+def test_dynamic_convolutions_in_the_pools():
+    dynamic = dict(conv_cfg=dict(type="DynamicConv2d"))
+    config = arch_to_config("prepool-nlp-4-dyresnet18-dfmixp-1222")
+    assert config["stem_pool_cfg"].items() >= dynamic.items()
+    for part in config["pool_cfg"][1]["pools"]:
+        assert part.items() >= dynamic.items()
 
 
 def test_spem():
@@ -294,6 +311,7 @@ def keywords(draw):
 
 @pytest.mark.filterwarnings("ignore:.*is average pooling")
 @pytest.mark.filterwarnings("ignore:patch_size=.* is larger than")
+@pytest.mark.filterwarnings("ignore:.*prepool-skip is no layer")
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(
     arch=keywords(), height=st.integers(17, 70), width=st.integers(17, 70),

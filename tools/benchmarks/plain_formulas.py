@@ -21,7 +21,6 @@ from attnpool_mm.pooling import (
     SelfAttentivePool2d,
     WeightedPool2d,
 )
-from attnpool_mm.pooling.deformable import offset_by_pixel, sample_back
 from attnpool_mm.pooling.weighted import pad_to, weighted_pool2d
 
 
@@ -69,22 +68,29 @@ def plain_weight(pool: WeightedPool2d, x: Tensor) -> Tensor:
 
 
 def _deformable_weight(pool: DeformableSelfAttentivePool2d, x: Tensor) -> Tensor:
-    from mmcv.ops import modulated_deform_conv2d
-
-    size, (conv, *rest) = x.shape[-2:], pool.embed
-    x = pad_to(x, pool.patch_size).contiguous()
-    grid = [side // pool.patch_size for side in x.shape[-2:]]
+    size, p = x.shape[-2:], pool.patch_size
+    x = pad_to(x, p)
+    rows, columns = (side // p for side in x.shape[-2:])
     offset, mask = (
-        layer(x)[..., : grid[0], : grid[1]].contiguous()
+        F.pixel_shuffle(layer(x)[..., :rows, :columns], p)
         for layer in (pool.offset, pool.mask)
     )
-    tokens = modulated_deform_conv2d(
-        x, offset, mask.sigmoid(), conv.weight, conv.bias, conv.stride
+    tokens = pool.embed(_sample(x, offset) * mask.sigmoid())
+    weight = _restore(pool, tokens, size).exp()
+    offset = offset[..., : size[0], : size[1]]
+    height, width = offset.shape[-2:]
+    return _sample(weight, -F.pad(offset, (0, size[1] - width, 0, size[0] - height)))
+
+
+def _sample(x: Tensor, offset: Tensor) -> Tensor:
+    """`x` at its pixels + `offset` (B, 2, h, w), by PyTorch's own sampler."""
+    size, grid = x.new_tensor(x.shape[-2:]), offset.shape[-2:]
+    pixels = torch.stack(torch.meshgrid(*map(torch.arange, grid), indexing="ij"))
+    # Its coordinates: pixel i of n lies at (2i + 1)/n − 1.
+    position = (2 * (pixels.to(x) + offset) + 1).movedim(1, -1) / size - 1
+    return F.grid_sample(
+        x, position.flip(-1), padding_mode="border", align_corners=False
     )
-    for layer in rest:
-        tokens = layer(tokens)
-    moved = offset_by_pixel(offset, pool.patch_size, size)
-    return sample_back(_restore(pool, tokens, size), moved).exp()
 
 
 def _restore(pool: SelfAttentivePool2d, tokens: Tensor, size: torch.Size) -> Tensor:
