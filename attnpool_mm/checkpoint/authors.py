@@ -17,6 +17,7 @@ from ..pooling import (
     SelfAttentivePool2d,
 )
 from ..registry import MODELS
+from ..utils.config import NoRandomFills
 from ..utils.errors import ConfigError
 from .state_dict import is_state_dict
 
@@ -152,7 +153,8 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
     config = arch_to_config(arch)
     if not is_state_dict(state_dict):
         raise ConfigError("state_dict: a dict of names and tensors is accepted")
-    backbone = MODELS.build(config)
+    with NoRandomFills():
+        backbone = MODELS.build(config)
     plain = {re.sub(r"^((module|net)\.)+", "", key): key for key in state_dict}
     if len(plain) < len(state_dict):
         raise ConfigError("state_dict: two entries differ in their prefixes alone")

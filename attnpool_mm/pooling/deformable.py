@@ -106,7 +106,9 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         p = self.patch_size
         rows, columns = (side // p for side in x.shape[-2:])
         y = full_precision(conv(x))[..., :rows, :columns]
-        return F.pixel_shuffle(y, p)
+        # F.pixel_shuffle, whose gradient fails without an image.
+        y = y.unflatten(1, (y.shape[1] // p**2, p, p)).permute(0, 1, 4, 2, 5, 3)
+        return y.flatten(4).flatten(2, 3)
 
 
 class ZeroConv2d(_ConvNd):

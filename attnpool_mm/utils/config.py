@@ -195,7 +195,7 @@ def build_for_counting(cfg: Config) -> nn.Module:
     """
     if cfg.get("model") is None:
         raise ConfigError("the config has no model")
-    with DefaultScope.overwrite_default_scope(cfg.default_scope), _NoRandomFills():
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), NoRandomFills():
         try:
             return MODELS.build(cfg.model)
         except ConfigError:
@@ -210,8 +210,17 @@ def build_for_counting(cfg: Config) -> nn.Module:
             raise ConfigError(f"model: {error}") from error
 
 
-class _NoRandomFills(TorchFunctionMode):
-    """Random initial values take most of the time of building."""
+class NoRandomFills(TorchFunctionMode):
+    """A context in which layers get no random initial values.
+
+    These take most of the time of building a network.
+
+    Example:
+        >>> with NoRandomFills():
+        ...     layer = nn.Linear(1000, 1000)
+        >>> layer.weight.shape
+        torch.Size([1000, 1000])
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None

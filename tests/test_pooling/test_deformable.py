@@ -173,12 +173,6 @@ def test_second_derivatives():
         assert torch.autograd.gradgradcheck(pool, x)
 
 
-def test_one_image_at_a_time_by_vmap():
-    pool, x = make(patch_size=2).eval(), torch.randn(3, 4, 6, 6, dtype=torch.float64)
-    by_image = torch.vmap(lambda image: pool(image[None])[0])(x)
-    torch.testing.assert_close(by_image, pool(x))
-
-
 def test_bad_arguments():
     with pytest.raises(ConfigError, match="patch_size=0"):
         DeformableSelfAttentivePool2d(4, patch_size=0)

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import warnings
 from itertools import product
 
 import pytest
@@ -244,13 +245,24 @@ def test_weights_may_be_larger_than_float16_holds(cfg, dtype):
     torch.testing.assert_close(y, math.exp(12) * F.avg_pool2d(x, 2))
 
 
-@pytest.mark.parametrize("cfg", [ATTENTIVE, LOCAL], ids=lambda c: c["type"])
+@pytest.mark.parametrize("cfg", [ATTENTIVE, LOCAL, DEFORMABLE], ids=lambda c: c["type"])
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_gradients_by_image(cfg):
     pool, x = make(cfg).eval(), torch.randn(3, 4, 6, 6)
     by_image = torch.func.vmap(torch.func.grad(lambda x: pool(x[None]).sum()))(x)
     pool(x.requires_grad_()).sum().backward()
     torch.testing.assert_close(by_image, x.grad, atol=1e-5, rtol=1e-4)
+
+
+@every_pool
+def test_exported_and_traced_are_the_same(cfg):
+    pool, x = make(cfg).eval(), torch.randn(2, 4, 7, 6)
+    expected = pool(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a trace holds for one size, and says so
+        traced = torch.jit.trace(pool, x, check_trace=False)
+    for other in (torch.export.export(pool, (x,)).module(), traced):
+        torch.testing.assert_close(other(x), expected)
 
 
 def assert_compiled_is_the_same(cfg, backend):
