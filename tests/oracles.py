@@ -132,21 +132,29 @@ def position(table, height, width):
     return torch.stack(cells, 1).unflatten(1, (height, width))
 
 
-def pool_windows(x, w, stride, normalize):
+def windows_of(length, stride, window=None, padding=0):
+    """The pixels of each window along an axis; those outside the map do not count."""
+    window = min(stride if window is None else window, length + 2 * padding)
+    starts = range(-padding, length + padding - window + 1, stride)
+    return [slice(max(0, start), start + window) for start in starts]
+
+
+def pool_windows(x, w, stride, normalize, window=None, padding=0):
     """Y = mean(w·x) / mean(w), window by window."""
-    sides = [min(stride, side) for side in x.shape[2:]]
-    rows, columns = x.shape[2] // sides[0], x.shape[3] // sides[1]
+    rows, columns = (
+        windows_of(side, stride, window, padding) for side in x.shape[2:]
+    )
     out = []
-    for i in range(rows):
-        for j in range(columns):
-            window = (
-                ...,
-                slice(i * sides[0], (i + 1) * sides[0]),
-                slice(j * sides[1], (j + 1) * sides[1]),
-            )
-            y = (x[window] * w[window]).mean((2, 3))
-            out.append(y / w[window].mean((2, 3)) if normalize else y)
-    return torch.stack(out, 2).unflatten(2, (rows, columns))
+    for row in rows:
+        for column in columns:
+            y = (x[..., row, column] * w[..., row, column]).mean((2, 3))
+            out.append(y / w[..., row, column].mean((2, 3)) if normalize else y)
+    return torch.stack(out, 2).unflatten(2, (len(rows), len(columns)))
+
+
+def pooled(pool, x, w):
+    """Y of a pool with the weights `w`."""
+    return pool_windows(x, w, pool.stride, pool.normalize, pool.window, pool.padding)
 
 
 def attend(x, position_table, attention):
@@ -177,24 +185,33 @@ def self_attentive_weight(pool, x):
 
 def self_attentive_pool(pool, x):
     """Y of `SelfAttentivePool2d`."""
-    return pool_windows(x, self_attentive_weight(pool, x), pool.stride, pool.normalize)
+    return pooled(pool, x, self_attentive_weight(pool, x))
+
+
+def convolution(x, conv):
+    """A convolution at stride 1; an even kernel looks right and below."""
+    weight, bias = kernels(conv, x)
+    extra = conv.kernel_size[0] - 1
+    sides = (extra // 2, extra - extra // 2) * 2
+    windows = F.pad(x, sides).unfold(2, extra + 1, 1).unfold(3, extra + 1, 1)
+    return torch.einsum("bchwij,bdcij->bdhw", windows, weight) + bias[:, :, None, None]
+
+
+def instance_norm(x, norm):
+    mean = x.mean((2, 3), keepdim=True)
+    var = ((x - mean) ** 2).mean((2, 3), keepdim=True)
+    scale, shift = norm.weight[:, None, None], norm.bias[:, None, None]
+    return (x - mean) / (var + norm.eps).sqrt() * scale + shift
 
 
 def local_importance_weight(pool, x):
     """W of `LocalImportancePool2d`."""
-    weight, bias = kernels(pool.conv, x)
-    extra = pool.conv.kernel_size[0] - 1  # an even kernel looks right and below
-    sides = (extra // 2, extra - extra // 2) * 2
-    windows = F.pad(x, sides).unfold(2, extra + 1, 1).unfold(3, extra + 1, 1)
-    logit = torch.einsum("bchwij,bdcij->bdhw", windows, weight)
-    logit = logit + bias[:, :, None, None]
-    if pool.form == "sap":
-        return torch.exp(1 / (1 + torch.exp(-batch_norm(logit, pool.norm))))
-    mean = logit.mean((2, 3), keepdim=True)
-    var = ((logit - mean) ** 2).mean((2, 3), keepdim=True)
-    scale, shift = pool.norm.weight[:, None, None], pool.norm.bias[:, None, None]
-    logit = (logit - mean) / (var + pool.norm.eps).sqrt() * scale + shift
-    return torch.exp(12 / (1 + torch.exp(-logit)))
+    norm = batch_norm if pool.form == "sap" else instance_norm
+    if pool.hidden is not None:
+        x = norm(convolution(x, pool.hidden.conv1), pool.hidden.norm1).clamp(min=0)
+        x = norm(convolution(x, pool.hidden.conv2), pool.hidden.norm2).clamp(min=0)
+    logit = norm(convolution(x, pool.conv), pool.norm)
+    return torch.exp((1 if pool.form == "sap" else 12) / (1 + torch.exp(-logit)))
 
 
 def bilinear(image, row, column):
@@ -298,7 +315,7 @@ def pool_of(pool, x):
         return attention_pool(pool, x)
     if isinstance(pool, GaussianPool2d):
         return gaussian_pool(pool, x)
-    return pool_windows(x, weight_of(pool, x), pool.stride, pool.normalize)
+    return pooled(pool, x, weight_of(pool, x))
 
 
 def spem(x, w1, b1, w2, b2, p):

@@ -22,8 +22,8 @@ def record_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Record the weights of every `WeightedPool2d` in the forward passes inside.
 
     They are what `compute_weight` gives. Where a pool divides out the largest weight of
-    each window (self-attentive pooling without the sigmoid), they compare pixels inside
-    a window, not windows with one another.
+    each window (self-attentive pooling without the sigmoid, whose windows do not
+    overlap), they compare pixels inside a window, not windows with one another.
 
     Args:
         model: A network in evaluation mode.
@@ -56,9 +56,10 @@ def record_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     def hook_of(name: str):
         def hook(pool: WeightedPool2d, inputs: tuple[Tensor], _: Tensor) -> None:
-            (x,) = inputs
+            x, source = inputs[0], inputs[-1]  # LIP's weights may be of another map
             with torch.no_grad():
-                weights[name] = upsample_nearest(pool.compute_weight(x), x.shape[-2:])
+                weight = pool.compute_weight(source)
+            weights[name] = upsample_nearest(weight, x.shape[-2:])
 
         return hook
 

@@ -45,6 +45,8 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         normalize: Divide by the window's mean weight.
         conv_cfg: Type of the four convolutions, e.g. `dict(type='DynamicConv2d')`.
             Default: `nn.Conv2d`.
+        window: Width and height of a pooling window in pixels. Default: `stride`.
+        padding: Pixels by which windows reach over each border.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -71,6 +73,8 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
         embed_ratio: float = 1.0,
         normalize: bool = True,
         conv_cfg: dict | None = None,
+        window: int | None = None,
+        padding: int = 0,
     ):
         super().__init__(
             in_channels,
@@ -80,6 +84,8 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
             embed_ratio,
             normalize,
             conv_cfg=conv_cfg,
+            window=window,
+            padding=padding,
         )
         pixels = patch_size**2
         self.offset = zero_conv(conv_cfg, in_channels, 2 * pixels, patch_size)

@@ -1,12 +1,13 @@
 """A pool whose weights are the product of other pools' weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from ..registry import MODELS
+from ..utils.checks import argument_names
 from ..utils.errors import ConfigError
 from .build import build_pool, pool_class
 from .weighted import WeightedPool2d, upsample_nearest
@@ -22,14 +23,16 @@ class MixedPool2d(WeightedPool2d):
 
     Args:
         in_channels: Channels of the input.
-        stride: Width and height of a pooling window in pixels.
+        stride: Distance between pooling windows in pixels.
         pools: Configs of the pools, each of them a `WeightedPool2d`. They get
-            `in_channels`, `stride` and `normalize` from here.
+            `in_channels`, `stride`, `normalize`, `window` and `padding` from here.
         normalize: Divide by the window's mean weight.
+        window: Width and height of a pooling window in pixels. Default: `stride`.
+        padding: Pixels by which windows reach over each border.
 
     Raises:
         ConfigError: `pools` is empty, or an entry is no config of such a pool, or
-            has a `stride` or `normalize` of its own.
+            has a `stride`, `normalize`, `window` or `padding` of its own.
 
     Source:
         "Self-Attentive Pooling for Efficient Deep Learning", WACV 2023, arXiv
@@ -52,8 +55,10 @@ class MixedPool2d(WeightedPool2d):
             dict(type="SelfAttentivePool2d"),
         ),
         normalize: bool = True,
+        window: int | None = None,
+        padding: int = 0,
     ):
-        super().__init__(in_channels, stride, normalize)
+        super().__init__(in_channels, stride, normalize, window, padding)
         if not isinstance(pools, (list, tuple)) or not pools:
             raise ConfigError(
                 f"pools={pools!r}: a list of the configs of pools is accepted"
@@ -67,18 +72,38 @@ class MixedPool2d(WeightedPool2d):
                 f"pools: type={cfg['type']!r} has no weights to multiply; a pool "
                 "derived from WeightedPool2d is accepted"
             )
-        own = {"in_channels", "stride", "normalize"} & set(cfg)
+        given = dict(
+            normalize=self.normalize, window=self.window, padding=self.padding
+        )
+        own = {"in_channels", "stride", *given} & set(cfg)
         if own:
             raise ConfigError(
                 f"pools: {cfg['type']!r} has {', '.join(sorted(own))} of its own; "
                 "those of MixedPool2d are the ones that count"
             )
-        cfg = {**cfg, "normalize": self.normalize}
+        # A class of one's own may do without windows: its weights alone count.
+        taken = {"normalize", *argument_names(kind)}
+        cfg = {**cfg, **{k: v for k, v in given.items() if k in taken}}
         return build_pool(cfg, self.in_channels, self.stride)
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The product of the weights of `x` (B, C, H, W), on one grid."""
-        weights = [pool.compute_weight(x) for pool in self.pools]
-        if len({weight.shape[-2:] for weight in weights}) > 1:
-            weights = [upsample_nearest(weight, x.shape[-2:]) for weight in weights]
-        return reduce(torch.mul, weights)
+        return _combined(torch.mul, [pool.compute_weight(x) for pool in self.pools], x)
+
+    def compute_log_weight(self, x: Tensor) -> Tensor | None:
+        """Logarithms of the product, where those of a part are needed, else None."""
+        logs = [pool.compute_log_weight(x) for pool in self.pools]
+        if all(log is None for log in logs):
+            return None
+        logs = [
+            pool.compute_weight(x).log() if log is None else log
+            for pool, log in zip(self.pools, logs, strict=True)
+        ]
+        return _combined(torch.add, logs, x)
+
+
+def _combined(combine: Callable, maps: list[Tensor], x: Tensor) -> Tensor:
+    """The maps in one, on their grid or, if they have several, on that of `x`."""
+    if len({grid.shape[-2:] for grid in maps}) > 1:
+        maps = [upsample_nearest(grid, x.shape[-2:]) for grid in maps]
+    return reduce(combine, maps)

@@ -46,7 +46,7 @@ class SelfAttentivePool2d(WeightedPool2d):
 
     Args:
         in_channels: Channels C of the input.
-        stride: Width and height of a pooling window in pixels.
+        stride: Distance between pooling windows in pixels.
         patch_size: Width and height p of a patch in pixels.
         num_heads: Attention heads h.
         embed_ratio: Width of a token over C; the width is
@@ -59,6 +59,8 @@ class SelfAttentivePool2d(WeightedPool2d):
         restore_norm: BatchNorm after the restoration (False: "nobn2").
         conv_cfg: Type of the two convolutions, e.g. `dict(type='DynamicConv2d')`.
             Default: `nn.Conv2d`.
+        window: Width and height of a pooling window in pixels. Default: `stride`.
+        padding: Pixels by which windows reach over each border.
 
     Raises:
         ConfigError: An argument is out of range, or `exp` and `sigmoid` are both
@@ -91,8 +93,10 @@ class SelfAttentivePool2d(WeightedPool2d):
         embed_norm: bool = True,
         restore_norm: bool = True,
         conv_cfg: dict | None = None,
+        window: int | None = None,
+        padding: int = 0,
     ):
-        super().__init__(in_channels, stride, normalize)
+        super().__init__(in_channels, stride, normalize, window, padding)
         self.patch_size = check_int("patch_size", patch_size)
         check_int("num_heads", num_heads)
         if (
@@ -130,7 +134,8 @@ class SelfAttentivePool2d(WeightedPool2d):
         if restore_norm:
             self.restore.norm = nn.BatchNorm2d(in_channels)
         init_convs(self)
-        if self.weight_by_patch and normalize and patch_size % stride == 0:
+        in_patch = self.window <= stride and padding == 0 and patch_size % stride == 0
+        if self.weight_by_patch and normalize and in_patch:
             warnings.warn(
                 f"{type(self).__name__} with patch_size={patch_size}, a multiple of "
                 f"stride={stride}, and normalize=True: the weight is constant in every "
@@ -142,10 +147,25 @@ class SelfAttentivePool2d(WeightedPool2d):
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), by patch and channel."""
-        tokens = self.embed(self._pad_to_patch(x))
-        tokens = attend(tokens, self.position, self.attention)
-        logit = self._restore(tokens, x.shape[-2:])
+        logit = self._logit(self._pad_to_patch(x), x.shape[-2:])
+        if self._needs_log_weight:
+            logit = logit - logit.detach().amax((2, 3), keepdim=True)
         return logit.exp() if self.exp else logit
+
+    def compute_log_weight(self, x: Tensor) -> Tensor | None:
+        """Logarithms of the weights without bound whose windows overlap, else None."""
+        if not self._needs_log_weight:
+            return None
+        return self._logit(self._pad_to_patch(x), x.shape[-2:])
+
+    @property
+    def _needs_log_weight(self) -> bool:
+        return self.normalize and not self.sigmoid and not self.tiles
+
+    def _logit(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """What is exponentiated, for a map of `size` that is padded to a patch."""
+        tokens = attend(self.embed(x), self.position, self.attention)
+        return self._restore(tokens, size)
 
     def _restore(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """What is exponentiated, on the grid of `tokens` or on that of the map."""
@@ -154,7 +174,7 @@ class SelfAttentivePool2d(WeightedPool2d):
         logit = full_precision(self.restore(tokens))
         if self.sigmoid:
             return logit.sigmoid()
-        if self.normalize:
+        if self.normalize and self.tiles:
             return subtract_window_max(upsample_nearest(logit, size), self.stride)
         return logit
 

@@ -1,5 +1,8 @@
 """Weighted pooling: the formula that every learned pool here shares."""
 
+import math
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,40 +11,74 @@ from ..utils.checks import check_choice, check_int
 from ..utils.errors import ConfigError
 
 
-def pooling_window(size: tuple[int, int], stride: int) -> tuple[int, int]:
-    """The window on a map of `size`: `stride`, clamped to a map that is smaller.
+def pooling_window(
+    size: tuple[int, int], window: int, padding: int = 0
+) -> tuple[int, int]:
+    """The window on a map of `size`: `window`, clamped to a padded map that is smaller.
 
     Example:
         >>> pooling_window((7, 1), 2)
         (2, 1)
     """
-    return min(stride, size[0]), min(stride, size[1])
+    return min(window, size[0] + 2 * padding), min(window, size[1] + 2 * padding)
+
+
+def check_window(stride: int, window: int | None, padding: int) -> tuple[int, int]:
+    """The width of a window, by default the stride, and its padding.
+
+    Raises:
+        ConfigError: `window` is not a positive integer, or `padding` not an integer
+            from 0 to half of it.
+
+    Example:
+        >>> check_window(2, None, 0), check_window(2, 3, 1)
+        ((2, 0), (3, 1))
+    """
+    window = stride if window is None else check_int("window", window)
+    check_int("padding", padding, minimum=0)
+    if padding > window // 2:
+        raise ConfigError(
+            f"padding={padding!r}: an integer from 0 to {window // 2} is accepted, half "
+            f"of window={window}"
+        )
+    return window, padding
 
 
 def weighted_pool2d(
-    x: Tensor, weight: Tensor, stride: int, normalize: bool = True
+    x: Tensor,
+    weight: Tensor,
+    stride: int,
+    normalize: bool = True,
+    window: int | None = None,
+    padding: int = 0,
 ) -> Tensor:
     r"""Weighted mean over windows, :math:`y = avg(x w) / avg(w)`.
 
     A constant weight gives average pooling, a single huge one picks its element
-    (a soft max pooling). Windows are `stride` wide and do not overlap; rows and
-    columns that do not fill a window are dropped, as `nn.AvgPool2d` does, and a
-    map smaller than the window is one window.
+    (a soft max pooling). Rows and columns that do not fill a window are dropped, as
+    `nn.AvgPool2d` does, and a map smaller than the window is one window.
+
+    Windows may overlap. Both means are over the pixels of a window that are inside the
+    map: what is padded does not count, as with `count_include_pad=False`.
 
     Args:
         x: Feature map (B, C, H, W).
         weight: Weights (B, C, H, W); channels may be 1. A coarser grid
             (B, C, h, w) is read as its nearest upsampling to (H, W).
-        stride: Width and height of a window in pixels.
+        stride: Distance between windows in pixels.
         normalize: Divide by the window's mean weight. Without it,
             :math:`y = avg(x w)`.
+        window: Width and height of a window in pixels. Default: `stride`.
+        padding: Pixels by which windows reach over each border, at most half a window.
 
     Raises:
-        ConfigError: The grid of `weight` is finer than that of `x`.
+        ConfigError: The grid of `weight` is finer than that of `x`, or `window` or
+            `padding` is not one of the accepted values.
 
     Returns:
-        The pooled map (B, C, max(1, H // stride), max(1, W // stride)), in the
-        data type of `x`.
+        The pooled map (B, C, max(1, h), max(1, w)) in the data type of `x`, with
+        h = (H + 2 · padding − window) // stride + 1 and w likewise: H // stride by
+        default.
 
     Source:
         "LIP: Local Importance-based Pooling", ICCV 2019; "Self-Attentive Pooling for
@@ -58,27 +95,83 @@ def weighted_pool2d(
             f"weight of {grid[0]}x{grid[1]} for a map of {size[0]}x{size[1]}: the "
             "same grid or a coarser one is accepted"
         )
-    window = pooling_window(size, stride)
-    if not normalize and _whole_windows_per_cell(size, grid, window):
-        # Constant inside every window: the weight can be applied after pooling,
-        # on a map that is stride² times smaller.
-        pooled = F.avg_pool2d(x, window)
+    window, padding = check_window(stride, window, padding)
+    sides = pooling_window(size, window, padding)
+    avg = partial(
+        F.avg_pool2d,
+        kernel_size=sides,
+        stride=stride,
+        padding=padding,
+        count_include_pad=False,
+    )
+    if not normalize and padding == 0 and _constant_in_windows(size, grid, sides, stride):
+        # The weight can be applied after pooling, on a map that is stride² times
+        # smaller.
+        pooled = avg(x)
         return (pooled * upsample_nearest(weight, pooled.shape[-2:])).to(x.dtype)
     weight = upsample_nearest(weight, size)
-    y = F.avg_pool2d(x * weight, window)
+    y = avg(x * weight)
     if normalize:
-        y = y / F.avg_pool2d(weight, window)
+        y = y / avg(weight)
     return y.to(x.dtype)
 
 
-def _whole_windows_per_cell(
-    size: tuple[int, int], grid: tuple[int, int], window: tuple[int, int]
+def _constant_in_windows(
+    size: tuple[int, int],
+    grid: tuple[int, int],
+    window: tuple[int, int],
+    stride: int,
 ) -> bool:
-    """Whether every cell of `grid` covers a whole number of windows."""
+    """Whether every cell of `grid` covers a whole number of windows, without padding."""
     return all(
-        g < s and s % g == 0 and (s // g) % w == 0
+        g < s and s % g == 0 and (s // g) % min(stride, s) == 0 and w <= stride
         for s, g, w in zip(size, grid, window, strict=True)
     )
+
+
+def softmax_pool2d(
+    x: Tensor,
+    log_weight: Tensor,
+    stride: int,
+    window: int | None = None,
+    padding: int = 0,
+) -> Tensor:
+    r"""Weighted mean over windows with the weights :math:`w = exp(log\_weight)`.
+
+    It is `weighted_pool2d(x, log_weight.exp(), …)`, but exact whatever the size of the
+    logarithms: the largest of each window is subtracted, where windows overlap too.
+    It takes (window / stride)² times the memory.
+
+    Args:
+        x: Feature map (B, C, H, W).
+        log_weight: Logarithms of the weights, of the shapes that `weight` may have in
+            `weighted_pool2d`.
+        stride: As in `weighted_pool2d`, as are the others.
+        window: Width and height of a window in pixels. Default: `stride`.
+        padding: Pixels by which windows reach over each border.
+
+    Raises:
+        ConfigError: `window` or `padding` is not one of the accepted values.
+
+    Returns:
+        The pooled map, as that of `weighted_pool2d`.
+
+    Example:
+        >>> x = torch.arange(3.0).view(1, 1, 1, 3)
+        >>> softmax_pool2d(x, 1e4 * x, 1, window=3, padding=1).flatten().tolist()
+        [1.0, 2.0, 2.0]
+    """
+    window, padding = check_window(stride, window, padding)
+    size = x.shape[-2:]
+    rows, columns = pooling_window(size, window, padding)
+
+    def windows(t: Tensor, outside: float) -> Tensor:
+        t = F.pad(t, (padding,) * 4, value=outside)
+        return t.unfold(2, rows, stride).unfold(3, columns, stride).flatten(-2)
+
+    log_weight = full_precision(upsample_nearest(log_weight, size))
+    share = windows(log_weight, -math.inf).softmax(-1)
+    return (windows(x, 0.0) * share).sum(-1).to(x.dtype)
 
 
 def upsample_nearest(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -103,7 +196,8 @@ def subtract_window_max(logit: Tensor, stride: int) -> Tensor:
     """`logit` (B, C, H, W) less the largest value of its pooling window.
 
     A normalised weight exp(logit) does not change, and exp no longer overflows,
-    in float16 either.
+    in float16 either. Windows are `stride` wide; where they overlap, a pixel is in
+    several, and `softmax_pool2d` pools.
     """
     height, width = logit.shape[-2:]
     rows, columns = pooling_window((height, width), stride)
@@ -121,12 +215,17 @@ class WeightedPool2d(nn.Module):
 
     Args:
         in_channels: Channels C of the input.
-        stride: Width and height of a window in pixels.
+        stride: Distance between windows in pixels.
         normalize: Divide by the window's mean weight.
+        window: Width and height of a window in pixels. Default: `stride`, so that
+            windows do not overlap.
+        padding: Pixels by which windows reach over each border of the map, at most
+            half a window. What is outside counts in no mean.
 
     Raises:
-        ConfigError: `in_channels` or `stride` is not a positive integer, or
-            `normalize` no boolean.
+        ConfigError: `in_channels`, `stride` or `window` is not a positive integer,
+            `padding` not an integer from 0 to half the window, or `normalize` no
+            boolean.
 
     Example:
         >>> class BrightestPool2d(WeightedPool2d):
@@ -134,27 +233,68 @@ class WeightedPool2d(nn.Module):
         ...         return x.exp()
         >>> BrightestPool2d(16, stride=2)(torch.rand(1, 16, 9, 1)).shape
         torch.Size([1, 16, 4, 1])
+        >>> pool = BrightestPool2d(16, stride=2, window=3, padding=1)
+        >>> pool(torch.rand(1, 16, 9, 1)).shape
+        torch.Size([1, 16, 5, 1])
     """
 
-    def __init__(self, in_channels: int, stride: int = 2, normalize: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int = 2,
+        normalize: bool = True,
+        window: int | None = None,
+        padding: int = 0,
+    ):
         super().__init__()
         self.in_channels = check_int("in_channels", in_channels)
         self.out_channels = in_channels
         self.stride = check_int("stride", stride)
         self.normalize = check_choice("normalize", normalize, (True, False))
+        self.window, self.padding = check_window(stride, window, padding)
+
+    @property
+    def tiles(self) -> bool:
+        """Whether windows lie side by side, `stride` wide, from the first pixel on."""
+        return self.window == self.stride and self.padding == 0
 
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), on its grid or on a coarser one."""
         raise NotImplementedError(f"{type(self).__name__} defines no compute_weight(x)")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Pool (B, C, H, W) to (B, C, max(1, H//stride), max(1, W//stride))."""
-        weight = self.compute_weight(x)
-        return weighted_pool2d(x, weight, self.stride, self.normalize)
+    def compute_log_weight(self, x: Tensor) -> Tensor | None:
+        """Logarithms of the weights, where these may be too large; here None.
+
+        They need none where a window's largest can be divided out beforehand, as it can
+        where windows do not overlap.
+        """
+        return None
+
+    def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
+        """Pool a map.
+
+        Args:
+            x: (B, C, H, W).
+            source: Map on the same grid that the weights are computed from. Default:
+                `x` itself.
+
+        Returns:
+            (B, C, max(1, h), max(1, w)), h = (H + 2 · padding − window) // stride + 1.
+        """
+        source = x if source is None else source
+        windows = self.window, self.padding
+        log_weight = self.compute_log_weight(source)
+        if log_weight is not None:
+            return softmax_pool2d(x, log_weight, self.stride, *windows)
+        weight = self.compute_weight(source)
+        return weighted_pool2d(x, weight, self.stride, self.normalize, *windows)
 
     def extra_repr(self) -> str:
         """The arguments that no submodule shows."""
-        return f"{self.in_channels}, stride={self.stride}, normalize={self.normalize}"
+        text = f"{self.in_channels}, stride={self.stride}, normalize={self.normalize}"
+        if not self.tiles:
+            text += f", window={self.window}, padding={self.padding}"
+        return text
 
 
 def init_convs(module: nn.Module) -> None:

@@ -51,7 +51,8 @@ def plain_formula(layer: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
 
 def _weighted_pool(pool: WeightedPool2d, x: Tensor) -> Tensor:
-    return weighted_pool2d(x, plain_weight(pool, x), pool.stride, pool.normalize)
+    windows = pool.stride, pool.normalize, pool.window, pool.padding
+    return weighted_pool2d(x, plain_weight(pool, x), *windows)
 
 
 def plain_weight(pool: WeightedPool2d, x: Tensor) -> Tensor:
