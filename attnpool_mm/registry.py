@@ -52,6 +52,7 @@ MODELS = PluginRegistry(
         "attnpool_mm.models.classifier",
         "attnpool_mm.models.detector",
         "attnpool_mm.models.keywords",
+        "attnpool_mm.models.lip",
         "attnpool_mm.models.mobilenet_v2",
         "attnpool_mm.models.mobilenet_v3",
         "attnpool_mm.models.pooled",

@@ -5,6 +5,7 @@ from .authors import (
     convert_authors_pool,
     convert_authors_state_dict,
 )
+from .lip import convert_lip_state_dict
 from .loading import (
     CheckpointNotFoundError,
     load_checkpoint_file,
@@ -19,6 +20,7 @@ __all__ = [
     "authors_names",
     "convert_authors_pool",
     "convert_authors_state_dict",
+    "convert_lip_state_dict",
     "find_state_dict",
     "is_state_dict",
     "load_checkpoint_file",

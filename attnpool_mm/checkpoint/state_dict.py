@@ -1,6 +1,6 @@
-"""Finding the state dict in what a checkpoint file holds."""
+"""Finding the state dict in what a checkpoint file holds, and what does not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -42,3 +42,45 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Te
         f"checkpoint {path}: it has no state dict; one is looked for in the file "
         f"itself and under {', '.join(WRAPPERS)}"
     )
+
+
+def misfits(
+    state_dict: Mapping[str, Tensor],
+    found: Mapping[str, str],
+    shapes: Mapping[str, Sequence[int]],
+    optional: Collection[str] = (),
+) -> str:
+    """What of a state dict does not fit a network: how many, and the first by name.
+
+    Args:
+        state_dict: The entries.
+        found: The network's name of an entry → the name in `state_dict`.
+        shapes: The network's names → their shapes.
+        optional: Names of the network that may be missing.
+
+    Returns:
+        A line; empty if all fits.
+
+    Example:
+        >>> from torch import ones
+        >>> misfits({'a': ones(2), 'b': ones(1)}, {'x': 'a'}, {'x': [3], 'y': [1]})
+        '1 missing: y; 1 left over: b; 1 of another shape: a (2, not 3)'
+    """
+    missing = [name for name in shapes if name not in found and name not in optional]
+    used = {theirs for ours, theirs in found.items() if ours in shapes}
+    left_over = [name for name in state_dict if name not in used]
+    other = [
+        f"{theirs} ({_size(state_dict[theirs].shape)}, not {_size(shapes[ours])})"
+        for ours, theirs in found.items()
+        if ours in shapes and tuple(state_dict[theirs].shape) != tuple(shapes[ours])
+    ]
+    parts = {"missing": missing, "left over": left_over, "of another shape": other}
+    return "; ".join(
+        f"{len(names)} {what}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
+        for what, names in parts.items()
+        if names
+    )
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a number"

@@ -15,6 +15,8 @@ MODULES = {
     "AttnPoolMobileNetV3": "mobilenet_v3",
     "AttnPoolResNet": "resnet",
     "AttnPoolResNetCIFAR": "resnet_cifar",
+    "LIPDenseNet": "lip",
+    "LIPResNet": "lip",
     "PooledBackbone": "pooled",
     "Shrinking": "shrinking",
     "arch_to_config": "keywords",

@@ -1,4 +1,7 @@
-"""Convert a checkpoint of the authors' code to one of this package's classifiers."""
+"""Convert a checkpoint of the authors' code to one of this package's classifiers.
+
+They are the authors of self-attentive pooling, of SPEM or of LIP.
+"""
 
 import argparse
 import sys
@@ -11,8 +14,10 @@ import torch
 from attnpool_mm.checkpoint import (
     authors_names,
     convert_authors_state_dict,
+    convert_lip_state_dict,
     load_checkpoint_file,
 )
+from attnpool_mm.checkpoint.lip import LIP_BACKBONES, lip_names
 from attnpool_mm.checkpoint.state_dict import find_state_dict
 from attnpool_mm.engine import launch, preflight
 
@@ -25,7 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--arch",
         required=True,
-        help="the network's keyword, e.g. resnet18-nlp-1222; spem-164 for SPEM's",
+        help="the network's keyword, e.g. resnet18-nlp-1222; spem-164 for SPEM's, "
+        f"{', '.join(LIP_BACKBONES)} for LIP's",
     )
     parser.add_argument("--quiet", action="store_true", help="print the sums alone")
     parser.add_argument(
@@ -42,8 +48,10 @@ def run(args: argparse.Namespace) -> None:
     preflight.check_target(target, Path(args.source))
     checkpoint = load_checkpoint_file(args.source, trust=args.trust_checkpoint)
     theirs = find_state_dict(checkpoint, args.source)
-    names = authors_names(theirs, args.arch)
-    ours = convert_authors_state_dict(theirs, args.arch)
+    lip = args.arch in LIP_BACKBONES
+    names = (lip_names if lip else authors_names)(theirs, args.arch)
+    convert = convert_lip_state_dict if lip else convert_authors_state_dict
+    ours = convert(theirs, args.arch)
     if not args.quiet:
         for name, source in names.items():
             size = "x".join(map(str, ours[name].shape)) or "1"
