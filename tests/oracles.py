@@ -141,9 +141,7 @@ def windows_of(length, stride, window=None, padding=0):
 
 def pool_windows(x, w, stride, normalize, window=None, padding=0):
     """Y = mean(w·x) / mean(w), window by window."""
-    rows, columns = (
-        windows_of(side, stride, window, padding) for side in x.shape[2:]
-    )
+    rows, columns = (windows_of(side, stride, window, padding) for side in x.shape[2:])
     out = []
     for row in rows:
         for column in columns:

@@ -21,6 +21,7 @@ POOLS = {
     "`StridedConv2d`": dict(type="StridedConv2d"),
     "`lip`": LIP,
     "`lip`, original": dict(LIP, form="original"),
+    "`lip`, original, b = 128": dict(LIP, form="original", hidden_channels=128),
     "`gaussian_pool`": dict(type="GaussianPool2d"),
     "`nlp`": NLP,
     "`nlp`, p = 2": dict(NLP, patch_size=2),

@@ -170,7 +170,9 @@ class LIPResNet(AttnPoolResNet):
 
 
 @MODELS.register_module()
-def LIPDenseNet(depth: int = 121, hidden_channels: int = 128, **kwargs: Any) -> DenseNet:
+def LIPDenseNet(
+    depth: int = 121, hidden_channels: int = 128, **kwargs: Any
+) -> DenseNet:
     """LIP-DenseNet: local importance pooling in the stem and in the transitions.
 
     It is `pool_downsampling` of MMPretrain's DenseNet. The stem's windows are 3×3 as

@@ -72,9 +72,7 @@ class MixedPool2d(WeightedPool2d):
                 f"pools: type={cfg['type']!r} has no weights to multiply; a pool "
                 "derived from WeightedPool2d is accepted"
             )
-        given = dict(
-            normalize=self.normalize, window=self.window, padding=self.padding
-        )
+        given = dict(normalize=self.normalize, window=self.window, padding=self.padding)
         own = {"in_channels", "stride", *given} & set(cfg)
         if own:
             raise ConfigError(

@@ -38,8 +38,8 @@ def check_window(stride: int, window: int | None, padding: int) -> tuple[int, in
     check_int("padding", padding, minimum=0)
     if padding > window // 2:
         raise ConfigError(
-            f"padding={padding!r}: an integer from 0 to {window // 2} is accepted, half "
-            f"of window={window}"
+            f"padding={padding!r}: an integer from 0 to {window // 2} is accepted, "
+            f"half of window={window}"
         )
     return window, padding
 
@@ -104,7 +104,11 @@ def weighted_pool2d(
         padding=padding,
         count_include_pad=False,
     )
-    if not normalize and padding == 0 and _constant_in_windows(size, grid, sides, stride):
+    if (
+        not normalize
+        and padding == 0
+        and _constant_in_windows(size, grid, sides, stride)
+    ):
         # The weight can be applied after pooling, on a map that is stride² times
         # smaller.
         pooled = avg(x)
@@ -122,7 +126,7 @@ def _constant_in_windows(
     window: tuple[int, int],
     stride: int,
 ) -> bool:
-    """Whether every cell of `grid` covers a whole number of windows, without padding."""
+    """Whether every cell of `grid` holds a whole number of windows, none padded."""
     return all(
         g < s and s % g == 0 and (s // g) % min(stride, s) == 0 and w <= stride
         for s, g, w in zip(size, grid, window, strict=True)

@@ -1,7 +1,5 @@
 """LIP's networks, and the checkpoints that its authors publish."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F

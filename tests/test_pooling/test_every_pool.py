@@ -25,6 +25,8 @@ CONFIGS = [dict(type=name) for name in pool_names()] + [
     dict(ATTENTIVE, sigmoid=False, normalize=False),
     dict(ATTENTIVE, conv_cfg=dict(type="DynamicConv2d")),
     dict(LOCAL, form="original"),
+    dict(LOCAL, window=3, padding=1, normalize=False),
+    dict(ATTENTIVE, sigmoid=False, window=4, padding=1),
     dict(DEFORMABLE, patch_size=2, normalize=False),
     dict(
         type="MixedPool2d",
@@ -45,8 +47,12 @@ def make(cfg, channels=4, stride=2):
 
 
 def sides(cfg, size, stride):
-    # A side is rounded down by a pool and up by a padded convolution.
-    rounding = stride - 1 if cfg["type"] == "StridedConv2d" else 0
+    # A side is rounded down by a pool and up by what is padded as a convolution is.
+    rounding = 0
+    if cfg["type"] == "StridedConv2d" or cfg.get("form") == "original":
+        rounding = stride - 1
+    if "window" in cfg:
+        rounding = stride + 2 * cfg["padding"] - cfg["window"]
     return tuple(max(1, (side + rounding) // stride) for side in size)
 
 
@@ -137,7 +143,8 @@ def test_equal_weights_are_average_pooling(cfg, training):
         nn.init.zeros_(parameter)
     x = torch.randn(2, 4, 9, 8)
     factor = 1 if pool.normalize else pool.compute_weight(x).mean()
-    torch.testing.assert_close(pool(x), factor * F.avg_pool2d(x, 2))
+    mean = F.avg_pool2d(x, pool.window, 2, pool.padding, count_include_pad=False)
+    torch.testing.assert_close(pool(x), factor * mean)
 
 
 @every_pool
@@ -242,7 +249,8 @@ def test_weights_may_be_larger_than_float16_holds(cfg, dtype):
     x = torch.rand(2, 4, 8, 8)
     with torch.autocast("cpu", dtype=dtype):
         y = pool(x)
-    torch.testing.assert_close(y, math.exp(12) * F.avg_pool2d(x, 2))
+    mean = F.avg_pool2d(x, pool.window, 2, pool.padding, count_include_pad=False)
+    torch.testing.assert_close(y, math.exp(12) * mean)
 
 
 @pytest.mark.parametrize("cfg", [ATTENTIVE, LOCAL, DEFORMABLE], ids=lambda c: c["type"])
@@ -286,7 +294,12 @@ def assert_compiled_is_the_same(cfg, backend):
 
 @pytest.mark.parametrize(
     "cfg",
-    [ATTENTIVE, dict(ATTENTIVE, patch_size=2, normalize=False), dict(LOCAL)],
+    [
+        ATTENTIVE,
+        dict(ATTENTIVE, patch_size=2, normalize=False),
+        dict(LOCAL),
+        dict(LOCAL, form="original", hidden_channels=3),
+    ],
     ids=lambda c: str(c)[9:60],
 )
 def test_compiled_is_the_same(cfg):

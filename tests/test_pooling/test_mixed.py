@@ -1,8 +1,9 @@
 import pytest
 import torch
-from oracles import assert_equals_formula, randomized
+from oracles import assert_equals_formula, pool_windows, randomized
+from torch import nn
 
-from attnpool_mm.pooling import MixedPool2d
+from attnpool_mm.pooling import MixedPool2d, WeightedPool2d
 from attnpool_mm.utils.errors import ConfigError
 
 LOCAL = dict(type="LocalImportancePool2d")
@@ -52,6 +53,35 @@ def test_the_parts_get_what_the_mixture_has():
     ]
     for part in pool.pools:
         assert (part.in_channels, part.stride, part.normalize) == (6, 3, False)
+        assert (part.window, part.padding) == (3, 0)
+    for part in MixedPool2d(6, window=3, padding=1).pools:
+        assert (part.window, part.padding) == (3, 1)
+
+
+class Bright(WeightedPool2d):
+    """A pool of one's own that knows nothing of windows."""
+
+    def __init__(self, in_channels, stride=2, normalize=True):
+        super().__init__(in_channels, stride, normalize)
+
+    def compute_weight(self, x):
+        return x.sigmoid()
+
+
+def test_overlapping_windows_of_logits_without_bound():
+    torch.manual_seed(0)
+    parts = [dict(ATTENTIVE, sigmoid=False), dict(type=Bright)]
+    pool = MixedPool2d(4, pools=parts, window=3, padding=1).eval()
+    x = torch.randn(2, 4, 7, 6)
+    logit = pool.pools[0]._logit(x)
+    w = logit.exp() * x.sigmoid()
+    expected = pool_windows(x, w, 2, True, window=3, padding=1)
+    torch.testing.assert_close(pool(x), expected)
+    nn.init.constant_(pool.pools[0].restore.norm.weight, 1e5)  # exp of it overflows
+    y = pool(x.requires_grad_())
+    y.sum().backward()
+    assert y.isfinite().all() and x.grad.isfinite().all()
+    assert y.max() <= x.max() and y.min() >= x.min()
 
 
 @pytest.mark.parametrize("pools, message", [
@@ -61,6 +91,7 @@ def test_the_parts_get_what_the_mixture_has():
     ([dict(type="NoPool")], "type='NoPool'"),
     ([LOCAL, dict(type="MaxPool2d")], "type='MaxPool2d'"),
     ([dict(LOCAL, in_channels=4, normalize=True)], "in_channels, normalize"),
+    ([dict(LOCAL, window=3, padding=1)], "padding, window"),
     ([dict(ATTENTIVE, heads=2)], "heads.*num_heads"),
 ])  # fmt: skip
 def test_bad_arguments(pools, message):

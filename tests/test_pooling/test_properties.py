@@ -17,6 +17,15 @@ def cfg_of(kind, **arguments):
     return st.fixed_dictionaries(dict(type=st.just(kind), **arguments))
 
 
+def in_windows(cfgs):
+    """Pools whose windows may overlap or be padded."""
+    windows = st.integers(1, 5).flatmap(
+        lambda n: st.tuples(st.just(n), st.integers(0, n // 2))
+    )
+    own = windows.map(lambda w: dict(window=w[0], padding=w[1]))
+    return st.tuples(cfgs, st.just({}) | own).map(lambda p: p[0] | p[1])
+
+
 heads = dict(num_heads=st.integers(1, 3))
 convs = dict(
     conv_cfg=st.sampled_from([None, dict(type="DynamicConv2d", temperature=1.0)])
@@ -39,6 +48,7 @@ local = cfg_of(
     "LocalImportancePool2d",
     form=st.sampled_from(["sap", "original"]),
     kernel_size=st.integers(1, 4),
+    hidden_channels=st.sampled_from([None, None, 3]),
     **convs,
 )
 mixed = cfg_of(
@@ -48,7 +58,8 @@ mixed = cfg_of(
 
 
 def normalized_or_not(cfgs):
-    return st.tuples(cfgs, st.booleans()).map(lambda p: dict(p[0], normalize=p[1]))
+    cfgs = st.tuples(cfgs, st.booleans()).map(lambda p: dict(p[0], normalize=p[1]))
+    return in_windows(cfgs)
 
 
 RANDOM = {  # Gaussian pooling in training
@@ -87,7 +98,12 @@ def test_evaluation(kind, data, stride, size, batch, seed):
     pool.eval()
     with torch.no_grad():
         y = pool(x)
-        assert y.shape == (batch, CHANNELS, *(max(1, side // stride) for side in size))
+        window = cfg.get("window", stride)
+        rounding = stride + 2 * cfg.get("padding", 0) - window
+        if cfg.get("form") == "original" and "window" not in cfg:
+            rounding = stride - 1
+        sides = (max(1, (side + rounding) // stride) for side in size)
+        assert y.shape == (batch, CHANNELS, *sides)
         assert y.isfinite().all()
         torch.testing.assert_close(y, pool_of(pool, x), atol=1e-9, rtol=1e-7)
         assert torch.equal(pool(x), y)

@@ -109,10 +109,14 @@ def test_multiple_of_stride_warns_and_is_average_pooling(patch_size, stride):
         pool = SelfAttentivePool2d(6, stride=stride, patch_size=patch_size)
     x = torch.randn(2, 6, 12, 12)
     torch.testing.assert_close(pool(x), nn.AvgPool2d(stride)(x))
+    with pytest.warns(UserWarning, match="normalize=False"):
+        pool = SelfAttentivePool2d(6, stride, patch_size, window=stride - 1)
+    torch.testing.assert_close(pool(x), nn.AvgPool2d(stride - 1, stride)(x))
 
 
 @pytest.mark.parametrize("kwargs", [
     dict(patch_size=1), dict(patch_size=3), dict(patch_size=2, normalize=False),
+    dict(patch_size=2, window=3, padding=1), dict(patch_size=2, padding=1),
 ], ids=str)  # fmt: skip
 def test_useful_settings_do_not_warn(kwargs):
     with warnings.catch_warnings():

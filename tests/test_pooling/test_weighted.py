@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from attnpool_mm.pooling import WeightedPool2d, weighted_pool2d
-from attnpool_mm.pooling.weighted import subtract_window_max
+from attnpool_mm.pooling.weighted import softmax_pool2d, subtract_window_max
 from attnpool_mm.utils.errors import ConfigError
 
+WINDOWS = [(2, 3, 1), (2, 4, 2), (2, 5, 0), (3, 2, 1), (1, 3, 1), (4, 1, 0), (4, 4, 2)]
 MEMORY_FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
@@ -32,6 +33,84 @@ def test_coarse_weights_are_their_nearest_upsampling(grid, stride, normalize):
     y = weighted_pool2d(x, w, stride, normalize)
     full = oracles.nearest(w, 12, 18)
     torch.testing.assert_close(y, oracles.pool_windows(x, full, stride, normalize))
+
+
+@pytest.mark.parametrize("stride, window, padding", WINDOWS)
+@pytest.mark.parametrize("size", [(8, 12), (7, 5), (3, 1), (1, 1)])
+def test_any_windows_equal_the_loops(size, stride, window, padding):
+    x, w = torch.randn(2, 3, *size), torch.rand(2, 3, *size) + 0.5
+    for normalize in (True, False):
+        args = stride, normalize, window, padding
+        expected = oracles.pool_windows(x, w, *args)
+        torch.testing.assert_close(weighted_pool2d(x, w, *args), expected)
+    y = softmax_pool2d(x, w.log(), stride, window, padding)
+    expected = oracles.pool_windows(x, w, stride, True, window, padding)
+    torch.testing.assert_close(y, expected)
+
+
+@pytest.mark.parametrize("stride, window, padding", WINDOWS)
+@pytest.mark.parametrize("grid", [(1, 1), (2, 3), (3, 5), (6, 2)])
+def test_coarse_weights_in_any_windows(grid, stride, window, padding):
+    x, w = torch.randn(2, 3, 12, 18), torch.rand(2, 3, *grid) + 0.5
+    full = oracles.nearest(w, 12, 18)
+    for normalize in (True, False):
+        args = stride, normalize, window, padding
+        expected = oracles.pool_windows(x, full, *args)
+        torch.testing.assert_close(weighted_pool2d(x, w, *args), expected)
+
+
+@pytest.mark.parametrize("stride, window, padding", WINDOWS)
+def test_equal_weights_are_the_average_inside_the_map(stride, window, padding):
+    x, w = torch.randn(2, 3, 9, 8), torch.ones(2, 1, 9, 8)
+    expected = F.avg_pool2d(x, window, stride, padding, count_include_pad=False)
+    for normalize in (True, False):
+        y = weighted_pool2d(x, w, stride, normalize, window, padding)
+        torch.testing.assert_close(y, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_logarithms_of_any_size(dtype):
+    torch.manual_seed(0)
+    x, log_weight = torch.randn(2, 2, 3, 9, 8).to(dtype)
+    log_weight = (6e4 * log_weight.clamp(-1, 1)).requires_grad_()
+    x.requires_grad_()
+    y = softmax_pool2d(x, log_weight, 2, 3, 1)
+    assert y.dtype == dtype
+    y.sum().backward()
+    assert x.grad.isfinite().all() and log_weight.grad.isfinite().all()
+    with torch.no_grad():
+        # As good as all weight is on the largest, but where two are near.
+        small = log_weight.double() - 6e4
+        rows, columns = (oracles.windows_of(side, 2, 3, 1) for side in (9, 8))
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                window = small[..., row, column].flatten(2)
+                pixels = x[..., row, column].flatten(2).double()
+                share = (window - window.max(2, keepdim=True).values).exp()
+                expected = (pixels * share).sum(2) / share.sum(2)
+                torch.testing.assert_close(
+                    y[..., i, j].double(), expected, atol=1e-3, rtol=1e-3
+                )
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (dict(window=0), "window=0"),
+    (dict(window=2.0), "window=2.0"),
+    (dict(window=True), "window=True"),
+    (dict(padding=-1), "padding=-1"),
+    (dict(padding=2), "padding=2.*0 to 1.*window=2"),
+    (dict(window=5, padding=3), "padding=3.*0 to 2.*window=5"),
+    (dict(window=3, padding=0.5), "padding=0.5"),
+])  # fmt: skip
+def test_bad_windows(arguments, message):
+    x = torch.rand(1, 1, 4, 4)
+    for call in (
+        lambda: Brightest(1, stride=2, **arguments),
+        lambda: weighted_pool2d(x, x, 2, **arguments),
+        lambda: softmax_pool2d(x, x, 2, **arguments),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call()
 
 
 def test_limits_of_the_weights():

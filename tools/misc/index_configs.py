@@ -32,6 +32,7 @@ from attnpool_mm.utils.config import (
     counted_method,
     datasets_of,
     image_size,
+    type_name,
 )
 from attnpool_mm.utils.errors import ConfigError
 
@@ -66,6 +67,10 @@ COLLECTIONS = {
     "Self-Attentive Pooling": dict(
         URL="https://arxiv.org/abs/2209.07659",
         Title="Self-Attentive Pooling for Efficient Deep Learning",
+    ),
+    "LIP": dict(
+        URL="https://arxiv.org/abs/1908.04156",
+        Title="LIP: Local Importance-based Pooling",
     ),
     "SPEM": dict(
         URL="https://arxiv.org/abs/2208.10322",
@@ -233,9 +238,11 @@ def training_data(cfg: Config) -> str:
 def collection(cfg: Config) -> str:
     """The paper that a config is from: SPEM's networks have attention, or are CIFAR's.
 
-    The other configs compare pools.
+    LIP's have its name. The other configs compare pools.
     """
     backbone = cfg.model.backbone
+    if type_name(backbone).startswith("LIP"):
+        return "LIP"
     spem = (
         backbone.type.endswith("ResNetCIFAR")
         or backbone.get("attention_cfg") is not None

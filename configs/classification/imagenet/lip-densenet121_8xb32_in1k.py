@@ -1,5 +1,5 @@
-# LIP-DenseNet-121 by the recipe of its authors: ImageNet, 90 epochs of 8x32. Their
-# checkpoint: tools/model_converters/convert_authors_checkpoint.py --arch lip_densenet121
+# LIP-DenseNet-121 by the recipe of its authors, as for lip-resnet50. Their checkpoint:
+# tools/model_converters/convert_authors_checkpoint.py --arch lip_densenet121
 _base_ = "./lip-resnet50_8xb32_in1k.py"
 
 model = dict(
