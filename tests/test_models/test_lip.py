@@ -7,6 +7,7 @@ from plain_lip import State, lip_densenet, lip_resnet
 from tool_modules import load_tool
 from torch import nn
 
+from attnpool_mm.analysis.maps import record_weights
 from attnpool_mm.checkpoint import convert_lip_state_dict
 from attnpool_mm.checkpoint.lip import LIP_BACKBONES, lip_names
 from attnpool_mm.models import LIPDenseNet, LIPResNet, PooledBackbone
@@ -165,6 +166,20 @@ def test_every_parameter_of_a_shrinking_block_learns():
     assert all(t.any() for t in results[0])
     for actual, expected in zip(*results, strict=True):
         torch.testing.assert_close(actual, expected)
+
+
+def test_weights_of_both_pools_are_recorded():
+    shortcut = nn.Sequential(nn.Conv2d(16, 32, 1, 2), nn.BatchNorm2d(32))
+    block = LIPBottleneck(16, 32, stride=2, downsample=shortcut, hidden_channels=4)
+    x = torch.randn(1, 16, 7, 6)
+    with torch.no_grad(), record_weights(block.eval()) as weights:
+        block(x)
+        hidden = block.hidden(x)
+    assert list(weights) == ["pool", "shortcut_pool"]
+    for name, channels in (("pool", 8), ("shortcut_pool", 16)):
+        assert weights[name].shape == (1, channels, 7, 6)
+        expected = block.get_submodule(name).compute_weight(hidden)
+        torch.testing.assert_close(weights[name], expected)
 
 
 def test_arguments():

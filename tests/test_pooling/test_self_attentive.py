@@ -190,3 +190,18 @@ def test_no_tensor_of_tokens_squared_is_saved_or_made():
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ConfigError, match=message):
         SelfAttentivePool2d(**{"in_channels": 8, **kwargs})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_logits_without_bound_in_overlapping_windows(dtype):
+    torch.manual_seed(0)
+    pool = SelfAttentivePool2d(6, sigmoid=False, window=3, padding=1).eval()
+    nn.init.constant_(pool.restore.norm.weight, 3e3)  # exp of it overflows
+    x = torch.randn(2, 6, 9, 8).to(dtype).requires_grad_()
+    y = pool.to(dtype)(x)
+    y.float().square().sum().backward()
+    largest = nn.functional.max_pool2d(x, 3, 2, 1)
+    smallest = -nn.functional.max_pool2d(-x, 3, 2, 1)
+    assert ((y <= largest + 1e-2) & (y >= smallest - 1e-2)).all()  # NaN is not
+    assert x.grad.isfinite().all()
+    assert pool.compute_weight(x).isfinite().all()
