@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..registry import MODELS
 from ..utils.checks import check_choice
+from ..utils.config import NoRandomFills
 from ..utils.errors import ConfigError
 from .state_dict import is_state_dict, misfits
 
@@ -135,7 +136,8 @@ def lip_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str | No
 @cache
 def _shapes(arch: str) -> tuple[dict[str, Sequence[int]], int]:
     """The shapes of a backbone's entries, and its last channels."""
-    backbone = MODELS.build(LIP_BACKBONES[arch])
+    with NoRandomFills():
+        backbone = MODELS.build(LIP_BACKBONES[arch])
     shapes = {name: value.shape for name, value in backbone.state_dict().items()}
     return shapes, backbone.out_channels[-1]
 

@@ -14,6 +14,7 @@ from attnpool_mm.models import LIPDenseNet, LIPResNet, PooledBackbone
 from attnpool_mm.models.lip import LIPBottleneck
 from attnpool_mm.pooling import LocalImportancePool2d
 from attnpool_mm.registry import MODELS
+from attnpool_mm.utils.config import NoRandomFills
 from attnpool_mm.utils.errors import ConfigError
 
 TOOL = "model_converters/convert_authors_checkpoint.py"
@@ -43,7 +44,8 @@ def densenet121():
 def assert_equals_published(arch, millions, state, image, out, scores):
     ours = convert_lip_state_dict(state, arch)
     head = {name: ours.pop(f"head.fc.{name}") for name in ("weight", "bias")}
-    backbone = MODELS.build(LIP_BACKBONES[arch]).double()
+    with NoRandomFills():
+        backbone = MODELS.build(LIP_BACKBONES[arch]).double()
     backbone.load_state_dict(
         {name.removeprefix("backbone."): value for name, value in ours.items()}
     )

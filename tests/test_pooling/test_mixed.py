@@ -1,6 +1,11 @@
 import pytest
 import torch
-from oracles import assert_equals_formula, pool_windows, randomized
+from oracles import (
+    assert_equals_formula,
+    pool_windows,
+    randomized,
+    self_attentive_weight,
+)
 from torch import nn
 
 from attnpool_mm.pooling import MixedPool2d, WeightedPool2d
@@ -73,8 +78,7 @@ def test_overlapping_windows_of_logits_without_bound():
     parts = [dict(ATTENTIVE, sigmoid=False), dict(type=Bright)]
     pool = MixedPool2d(4, pools=parts, window=3, padding=1).eval()
     x = torch.randn(2, 4, 7, 6)
-    logit = pool.pools[0]._logit(x)
-    w = logit.exp() * x.sigmoid()
+    w = self_attentive_weight(pool.pools[0], x) * x.sigmoid()
     expected = pool_windows(x, w, 2, True, window=3, padding=1)
     torch.testing.assert_close(pool(x), expected)
     nn.init.constant_(pool.pools[0].restore.norm.weight, 1e5)  # exp of it overflows
