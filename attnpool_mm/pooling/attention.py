@@ -8,6 +8,7 @@ from ..layers.build import build_conv
 from ..registry import MODELS
 from ..utils.checks import check_int
 from .position import LearnedPosition2d
+from .saturation import SaturatedSequential
 from .self_attention import SelfAttention, attend
 from .weighted import init_convs, pad_to
 
@@ -58,7 +59,7 @@ class AttentionPool2d(nn.Module):
         self.stride = check_int("stride", stride)
         check_int("num_heads", num_heads)
         width = num_heads * max(1, round(in_channels / num_heads))
-        self.embed = nn.Sequential(
+        self.embed = SaturatedSequential(
             OrderedDict(
                 conv=build_conv(conv_cfg, in_channels, width, 1),
                 norm=nn.BatchNorm2d(width),
@@ -67,7 +68,7 @@ class AttentionPool2d(nn.Module):
         )
         self.position = LearnedPosition2d(width)
         self.attention = SelfAttention(width, num_heads)
-        self.project = nn.Sequential(
+        self.project = SaturatedSequential(
             OrderedDict(
                 conv=build_conv(conv_cfg, width, in_channels, stride, stride=stride),
                 norm=nn.BatchNorm2d(in_channels),

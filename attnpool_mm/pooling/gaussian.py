@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
+from .saturation import SaturatedSequential
 from .weighted import full_precision, init_convs, pooling_window, upsample_nearest
 
 
@@ -87,9 +88,11 @@ class GaussianPool2d(nn.Module):
         return f"{self.in_channels}, stride={self.stride}"
 
 
-def _conv_norm(in_channels: int, out_channels: int) -> nn.Sequential:
+def _conv_norm(in_channels: int, out_channels: int) -> SaturatedSequential:
     conv = nn.Conv2d(in_channels, out_channels, 1)
-    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_channels)))
+    return SaturatedSequential(
+        OrderedDict(conv=conv, norm=nn.BatchNorm2d(out_channels))
+    )
 
 
 def _window_statistics(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..layers.build import build_conv
 from ..registry import MODELS
 from ..utils.checks import check_choice, check_int
+from .saturation import SaturatedSequential, saturate
 from .weighted import WeightedPool2d, full_precision, init_convs
 
 
@@ -116,7 +117,7 @@ class LocalImportancePool2d(WeightedPool2d):
             x = self.hidden(x)
         # padding="same" would do, but PyTorch warns of it with an even kernel, whose
         # padding on both sides gives a row and a column too many.
-        logit = self.conv(x)[..., -size[0] :, -size[1] :]
+        logit = saturate(self.conv(x))[..., -size[0] :, -size[1] :]
         logit = full_precision(self.norm(logit)).sigmoid()
         if self.form == "original":
             logit = self.max_logit * logit
@@ -150,7 +151,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
 
 def hidden_layers(
     in_channels: int, channels: int, norm: type[nn.Module] = InstanceNorm2d
-) -> nn.Sequential:
+) -> SaturatedSequential:
     """The layers before a pool's logits: 1×1 and 3×3 convolution, norm and ReLU each.
 
     Args:
@@ -166,7 +167,7 @@ def hidden_layers(
         ['conv1', 'norm1', 'relu1', 'conv2', 'norm2', 'relu2']
     """
     check_int("hidden_channels", channels)
-    layers = nn.Sequential(
+    layers = SaturatedSequential(
         OrderedDict(
             conv1=nn.Conv2d(in_channels, channels, 1, bias=False),
             norm1=norm(channels),

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .saturation import saturate
+
 
 class SelfAttention(nn.MultiheadAttention):
     """`nn.MultiheadAttention` with query = key = value, for its output alone.
@@ -26,12 +28,12 @@ class SelfAttention(nn.MultiheadAttention):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Attend over (B, N, channels)."""
-        qkv = F.linear(tokens, self.in_proj_weight, self.in_proj_bias)
+        qkv = saturate(F.linear(tokens, self.in_proj_weight, self.in_proj_bias))
         qkv = qkv.unflatten(2, (3, self.num_heads, self.head_dim))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         # CUDA's kernels without an N×N matrix want aligned heads.
         attended = aligned_attention(query, key, value, 8 if tokens.is_cuda else 1)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        return saturate(self.out_proj(attended.transpose(1, 2).flatten(2)))
 
 
 def aligned_attention(

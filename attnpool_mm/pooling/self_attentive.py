@@ -13,6 +13,7 @@ from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
 from .position import LearnedPosition2d
+from .saturation import SaturatedSequential
 from .self_attention import SelfAttention, attend
 from .weighted import (
     WeightedPool2d,
@@ -43,6 +44,12 @@ class SelfAttentivePool2d(WeightedPool2d):
     statistics are those of the upsampled map; only the running variance differs,
     by n/(n−1), since it counts fewer values. Where patches do not tile the map the
     statistics would differ, and the norm works on the upsampled map.
+
+    In float16 the convolutions, the norms and the projections of attention saturate at
+    ±65504: the output is finite for any input, and near float32's while their sums are
+    smaller than that, with 64 channels up to values of about 10,000. Train by autocast:
+    in a module that is float16 throughout, the gradients of PyTorch's batch norm are
+    not finite for values of about 30,000.
 
     Args:
         in_channels: Channels C of the input.
@@ -123,14 +130,14 @@ class SelfAttentivePool2d(WeightedPool2d):
             stride=patch_size,
             bias=self.embed_bias,
         )
-        self.embed = nn.Sequential(OrderedDict(conv=embed))
+        self.embed = SaturatedSequential(OrderedDict(conv=embed))
         if embed_norm:
             self.embed.norm = nn.BatchNorm2d(width)
         self.embed.relu = nn.ReLU(inplace=True)
         self.position = LearnedPosition2d(width) if position else None
         self.attention = SelfAttention(width, num_heads)
         restore = build_conv(conv_cfg, width, in_channels, 1)
-        self.restore = nn.Sequential(OrderedDict(conv=restore))
+        self.restore = SaturatedSequential(OrderedDict(conv=restore))
         if restore_norm:
             self.restore.norm = nn.BatchNorm2d(in_channels)
         init_convs(self)

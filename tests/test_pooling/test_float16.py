@@ -1,0 +1,124 @@
+"""Large values in float16, whose largest is 65504: finite where float32 is."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from attnpool_mm.pooling import build_pool, pool_names
+from attnpool_mm.pooling.saturation import LARGEST, saturate
+
+ATTENTIVE = dict(type="SelfAttentivePool2d")
+ORIGINAL = dict(type="LocalImportancePool2d", form="original")
+CHANNELS = 64  # a sum over so many overflows
+# PyTorch's and MMCV's own layers, which overflow
+OTHERS = {"StridedConv2d", "DeformableSelfAttentivePool2d"}
+CONFIGS = [
+    *(dict(type=name) for name in pool_names() if name not in OTHERS),
+    *(dict(ATTENTIVE, **{part: False}) for part in ("embed_norm", "position")),
+    dict(ATTENTIVE, sigmoid=False),
+    dict(ATTENTIVE, patch_size=2, normalize=False),
+    dict(ATTENTIVE, conv_cfg=dict(type="DynamicConv2d")),
+    ORIGINAL,
+]
+every_pool = pytest.mark.parametrize("cfg", CONFIGS, ids=lambda c: str(c)[9:60])
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:SelfAttentivePool2d with patch_size"),
+]
+
+
+def maps(size):
+    return size * (2 * torch.rand(2, CHANNELS, 6, 6) - 1)
+
+
+def expected_of(pool, x):
+    torch.manual_seed(1)  # of Gaussian pooling's noise
+    with torch.no_grad():
+        return copy.deepcopy(pool)(x.float())
+
+
+def low_of(pool, x, mode):
+    torch.manual_seed(1)
+    if mode == "half":
+        return pool.half()(x)
+    with torch.autocast("cpu", dtype=torch.float16):
+        return pool(x)
+
+
+@every_pool
+@pytest.mark.parametrize("mode", ["half", "autocast"])
+@pytest.mark.parametrize("training", [True, False])
+def test_finite_where_float32_is(cfg, mode, training):
+    for size in (1e4, 6e4):
+        torch.manual_seed(0)
+        pool = build_pool(cfg, CHANNELS, 2).train(training)
+        x = maps(size).half()
+        expected = expected_of(pool, x)
+        y = low_of(pool, x, mode)
+        # Other weights, between 1 and e, may take a large value past the largest.
+        assert (y.isfinite() | (expected.abs() > LARGEST / math.e)).all()
+
+
+# Without a norm q·k reaches 1e9, where PyTorch's gradients of attention are not finite
+# in float32 either.
+@pytest.mark.parametrize("cfg", [c for c in CONFIGS if c.get("embed_norm", True)],
+                         ids=lambda c: str(c)[9:60])  # fmt: skip
+def test_training_by_autocast(cfg):
+    pool = build_pool(cfg, CHANNELS, 2)
+    x = maps(6e4).half().requires_grad_()
+    y = low_of(pool, x, "autocast")
+    y = y.where(y.isfinite(), 0)  # beyond float16 in float32 too
+    (y.float() * torch.randn(y.shape)).mean().backward()
+    for tensor in (x, *pool.parameters()):
+        assert tensor.grad is None or tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("cfg", [ATTENTIVE, ORIGINAL, dict(type="AttentionPool2d")],
+                         ids=lambda c: c["type"])  # fmt: skip
+def test_values_of_ten_thousand_are_near(cfg):
+    pool = build_pool(cfg, CHANNELS, 2)
+    x = maps(1e4).half()
+    expected = expected_of(pool, x)
+    y = low_of(pool, x, "autocast")
+    error = (y.float() - expected).abs().max() / expected.abs().max()
+    assert error < 32 * torch.finfo(torch.float16).eps
+
+
+def test_saturation():
+    x = torch.tensor([-1.0, 3.0, 7e4, -7e4, LARGEST], requires_grad=True)
+    y = saturate(x.half())
+    assert y.tolist() == [-1, 3, LARGEST, -LARGEST, LARGEST]
+    (y * torch.arange(5)).sum().backward()
+    assert x.grad.tolist() == [0, 1, 2, 3, 4]
+    for dtype in (torch.float32, torch.bfloat16):
+        assert saturate(x.to(dtype)).equal(x.to(dtype))
+
+
+def kept_for_backward(pool):
+    """Bytes that the graph of a forward pass keeps."""
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    x = torch.rand(2, 8, 6, 6).half().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        pool(x).sum().backward()
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def test_nothing_more_is_kept_for_the_backward_pass(monkeypatch):
+    pool = build_pool(ATTENTIVE, 8, 2).half()
+    saturated = kept_for_backward(pool)
+    for module in ("saturation", "self_attention"):
+        monkeypatch.setattr(f"attnpool_mm.pooling.{module}.saturate", lambda x: x)
+    assert saturated == kept_for_backward(pool)
+
+
+def test_export_in_float16():
+    pool = build_pool(ATTENTIVE, 4, 2).half().eval()
+    x = torch.rand(2, 4, 6, 6).half()
+    exported = torch.export.export(pool, (x,)).module()
+    assert exported(6e4 * x).equal(pool(6e4 * x))
