@@ -38,6 +38,9 @@ POOLS = {
         pools=[dict(DEFORMABLE, patch_size=2), dict(LIP, kernel_size=2)],
     ),
     "`attnpool`": dict(type="AttentionPool2d"),
+    "`SoftPool2d`": dict(type="SoftPool2d"),
+    "`AdaptiveExponentialPool2d`": dict(type="AdaptiveExponentialPool2d"),
+    "`BlurPool2d`, k = 3": dict(type="BlurPool2d"),
 }
 
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from torch import fx, nn
 from torch.nn.modules.utils import _pair
 
-from ..pooling import AttentionPool2d, GaussianPool2d, StridedConv2d, WeightedPool2d
+from ..pooling import (
+    AttentionPool2d,
+    BlurPool2d,
+    GaussianPool2d,
+    StridedConv2d,
+    WeightedPool2d,
+)
 from ..pooling.plain import PlainPool2d
 from ..utils.errors import ConfigError
 from ..utils.shapes import shapes_only
@@ -16,7 +22,14 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 PLAIN_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 # Those of this package; another one that was put into a network gets this attribute
 OWN_POOL = "_attnpool_mm_pool"
-POOLS = (PlainPool2d, WeightedPool2d, GaussianPool2d, AttentionPool2d, StridedConv2d)
+POOLS = (
+    PlainPool2d,
+    BlurPool2d,
+    WeightedPool2d,
+    GaussianPool2d,
+    AttentionPool2d,
+    StridedConv2d,
+)
 GLOBAL_POOLS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 # What convolutions have, those that derive from none of PyTorch's classes too
 OF_CONVOLUTIONS = ("kernel_size", "stride", "padding", "dilation", "weight")

@@ -24,6 +24,10 @@ class AttentionPool2d(nn.Module):
         e &= ReLU(BN(Conv_{1×1}(x))) + position \\
         y &= ReLU(BN(Conv_{s×s, stride\ s}(attention(e))))
 
+    In training, the last norm multiplies roundings by |mean| / σ of what it gets. That
+    is large where attention has made all pixels alike, and in bfloat16 single outputs
+    are then some tenths off.
+
     A map smaller than the stride is padded with zeros to one window; rows and
     columns that fill no window are dropped.
 

@@ -1,3 +1,6 @@
+import copy
+import random
+
 import pytest
 import torch
 from oracles import assert_equals_formula, randomized
@@ -34,6 +37,35 @@ def test_rows_that_fill_no_window_are_seen_by_the_attention_alone():
     assert y.shape == (1, 6, 2, 2)
     y.sum().backward()
     assert (x.grad[:, :, 4].abs().sum(1) > 0).all()
+
+
+def training_error(seed, dtype):
+    """That of a random case, and what its last norm multiplies roundings by."""
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
+    channels, stride, heads = rng.choice([1, 4, 16]), rng.randint(1, 4), 2
+    size = rng.randint(1, 9), rng.randint(1, 9)
+    pool = AttentionPool2d(channels, stride, heads).to(dtype)
+    exact = copy.deepcopy(pool).double()
+    seen = []
+    exact.project.norm.register_forward_pre_hook(lambda norm, args: seen.append(*args))
+    x = torch.randn(2, channels, *size).to(dtype)
+    with torch.no_grad():
+        error = (pool(x).double() - exact(x.double())).abs().max().item()
+    (x,) = seen
+    deviation = (x.var((0, 2, 3), unbiased=False) + exact.project.norm.eps).sqrt()
+    return error, max(1.0, (x.abs().amax((0, 2, 3)) / deviation).max().item())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_error_in_training_is_rounding_times_the_condition_of_the_norm(dtype):
+    rounding = torch.finfo(dtype).eps
+    cases = [training_error(seed, dtype) for seed in range(50)]
+    ratios = [error / (rounding * condition) for error, condition in cases]
+    assert max(ratios) < 12
+    # The worst are the ill-conditioned ones, in every data type alike.
+    assert 40 * rounding < max(error for error, _ in cases) < 400 * rounding
+    assert max(error for error, condition in cases if condition < 10) < 60 * rounding
 
 
 @pytest.mark.parametrize("kwargs, message", [

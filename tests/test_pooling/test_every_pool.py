@@ -27,6 +27,9 @@ CONFIGS = [dict(type=name) for name in pool_names()] + [
     dict(LOCAL, form="original"),
     dict(LOCAL, window=3, padding=1, normalize=False),
     dict(ATTENTIVE, sigmoid=False, window=4, padding=1),
+    dict(type="AdaptiveExponentialPool2d", grid_size=(2, 3)),
+    dict(type="BlurPool2d", kernel_size=7),
+    dict(type="BlurPool2d", kernel_size=4, padding_mode="zeros"),
     dict(DEFORMABLE, patch_size=2, normalize=False),
     dict(
         type="MixedPool2d",
@@ -34,6 +37,7 @@ CONFIGS = [dict(type=name) for name in pool_names()] + [
     ),
 ]
 WEIGHTED = [c for c in CONFIGS if issubclass(pool_class(c), WeightedPool2d)]
+BY_VALUE = ("AdaptiveExponentialPool2d", "SoftPool2d")  # whose weights no layer gives
 every_pool = pytest.mark.parametrize("cfg", CONFIGS, ids=lambda c: str(c)[9:60])
 pytestmark = [
     pytest.mark.usefixtures("small_maps_allowed"),
@@ -49,7 +53,8 @@ def make(cfg, channels=4, stride=2):
 def sides(cfg, size, stride):
     # A side is rounded down by a pool and up by what is padded as a convolution is.
     rounding = 0
-    if cfg["type"] == "StridedConv2d" or cfg.get("form") == "original":
+    padded = cfg["type"] in ("StridedConv2d", "BlurPool2d")
+    if padded or cfg.get("form") == "original":
         rounding = stride - 1
     if "window" in cfg:
         rounding = stride + 2 * cfg["padding"] - cfg["window"]
@@ -135,7 +140,8 @@ def test_copies_are_equal(cfg):
         assert torch.equal(other(x), pool(x))
 
 
-@pytest.mark.parametrize("cfg", WEIGHTED, ids=lambda c: str(c)[9:60])
+@pytest.mark.parametrize("cfg", [c for c in WEIGHTED if c["type"] not in BY_VALUE],
+                         ids=lambda c: str(c)[9:60])  # fmt: skip
 @pytest.mark.parametrize("training", [True, False])
 def test_equal_weights_are_average_pooling(cfg, training):
     pool = build_pool(cfg, 4, 2).train(training)
