@@ -3,17 +3,33 @@
 And what a comparison with them needs.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
+from windowed_oracles import (
+    adaptive_exponential_weight,
+    blur_pool,
+    max_pool,
+    windows_around,
+)
 
 from attnpool_mm.layers import DynamicConv2d
 from attnpool_mm.pooling import (
+    AdaptiveExponentialPool2d,
     AttentionPool2d,
+    AvgPool2d,
+    BlurPool2d,
     DeformableSelfAttentivePool2d,
     GaussianPool2d,
     LocalImportancePool2d,
+    MaxPool2d,
     MixedPool2d,
+    SoftPool2d,
+    StridedConv2d,
 )
+
+CONDITIONS = []  # by how much each norm has multiplied the roundings of its input
 
 
 def randomized(pool, std=0.5):
@@ -43,6 +59,19 @@ def assert_equals_formula(pool, x):
         torch.testing.assert_close(actual, wanted, atol=1e-8 * scale, rtol=1e-6)
 
 
+def condition_of(pool, x):
+    """By how much the norms of `pool` multiply the roundings of what they get."""
+    CONDITIONS.clear()
+    pool_of(pool, x)
+    return math.prod(CONDITIONS)
+
+
+def normalized(x, mean, var, eps):
+    deviation = (var + eps).sqrt()
+    CONDITIONS.append(max(1.0, (x.abs() / deviation).max().item()))
+    return (x - mean) / deviation
+
+
 def batch_norm(x, norm):
     if norm is None:
         return x
@@ -53,7 +82,7 @@ def batch_norm(x, norm):
     mean, var, scale, shift = (
         v[None, :, None, None] for v in (mean, var, norm.weight, norm.bias)
     )
-    return (x - mean) / (var + norm.eps).sqrt() * scale + shift
+    return normalized(x, mean, var, norm.eps) * scale + shift
 
 
 def nearest(x, height, width):
@@ -199,7 +228,7 @@ def instance_norm(x, norm):
     mean = x.mean((2, 3), keepdim=True)
     var = ((x - mean) ** 2).mean((2, 3), keepdim=True)
     scale, shift = norm.weight[:, None, None], norm.bias[:, None, None]
-    return (x - mean) / (var + norm.eps).sqrt() * scale + shift
+    return normalized(x, mean, var, norm.eps) * scale + shift
 
 
 def local_importance_weight(pool, x):
@@ -269,6 +298,10 @@ def weight_of(pool, x):
     """W of any pool that is a weighted mean."""
     if isinstance(pool, MixedPool2d):
         return torch.stack([weight_of(part, x) for part in pool.pools]).prod(0)
+    if isinstance(pool, SoftPool2d):
+        return torch.exp(x)
+    if isinstance(pool, AdaptiveExponentialPool2d):
+        return adaptive_exponential_weight(pool, x)
     if isinstance(pool, LocalImportancePool2d):
         return local_importance_weight(pool, x)
     if isinstance(pool, DeformableSelfAttentivePool2d):
@@ -301,18 +334,33 @@ def gaussian_parameters(pool, x):
     return mean, variance.sqrt(), layer(pool.mean, z), deviation
 
 
-def gaussian_pool(pool, x):
-    """Y of `GaussianPool2d` without noise."""
-    mean, deviation, shift, _ = gaussian_parameters(pool, x)
-    return mean + torch.log1p(torch.exp(shift)) * deviation
+def gaussian_pool(pool, x, noise=0.0):
+    """Y of `GaussianPool2d`."""
+    mean, deviation, shift, spread = gaussian_parameters(pool, x)
+    return mean + torch.log1p(torch.exp(shift + spread * noise)) * deviation
 
 
-def pool_of(pool, x):
-    """Y of any learned pool, Gaussian pooling without its noise."""
+def strided_convolution(pool, x):
+    """Y of `StridedConv2d`."""
+    windows = windows_around(x, pool.conv.kernel_size[0], pool.stride)
+    y = torch.einsum("bchwij,dcij->bdhw", windows, pool.conv.weight)
+    return batch_norm(y, pool.norm).clamp(min=0)
+
+
+def pool_of(pool, x, noise=0.0):
+    """Y of any pool; `noise` is Gaussian pooling's."""
     if isinstance(pool, AttentionPool2d):
         return attention_pool(pool, x)
     if isinstance(pool, GaussianPool2d):
-        return gaussian_pool(pool, x)
+        return gaussian_pool(pool, x, noise)
+    if isinstance(pool, StridedConv2d):
+        return strided_convolution(pool, x)
+    if isinstance(pool, BlurPool2d):
+        return blur_pool(pool, x)
+    if isinstance(pool, AvgPool2d):
+        return pool_windows(x, torch.ones_like(x), pool.stride, False)
+    if isinstance(pool, MaxPool2d):
+        return max_pool(pool, x)
     return pooled(pool, x, weight_of(pool, x))
 
 
