@@ -13,6 +13,7 @@ from torch.nn.modules.utils import _pair
 from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
+from .saturation import saturate
 
 # What pays on a CPU, measured with kernels of 3×3.
 MAX_VALUES_OF_ALL_KERNELS = 256  # kernels × pixels
@@ -36,7 +37,8 @@ class KernelAttention(nn.Module):
 
     def forward(self, x: Tensor, temperature: Tensor) -> Tensor:
         """Weights (B, K), in float32 at least, for the images (B, C, H, W)."""
-        logit = self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).flatten(1)
+        hidden = saturate(self.fc1(x.mean((2, 3), keepdim=True))).relu()
+        logit = saturate(self.fc2(hidden)).flatten(1)
         dtype = torch.promote_types(logit.dtype, torch.float32)
         return (logit.to(dtype) / temperature).softmax(1)
 

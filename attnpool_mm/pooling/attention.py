@@ -5,10 +5,10 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from ..layers.build import build_conv
+from ..layers.saturation import SaturatedSequential
 from ..registry import MODELS
 from ..utils.checks import check_int
 from .position import LearnedPosition2d
-from .saturation import SaturatedSequential
 from .self_attention import SelfAttention, attend
 from .weighted import init_convs, pad_to
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers.saturation import SaturatedSequential
 from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
-from .saturation import SaturatedSequential
 from .weighted import full_precision, init_convs, pooling_window, upsample_nearest
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.build import build_conv
+from ..layers.saturation import SaturatedSequential, saturate
 from ..registry import MODELS
 from ..utils.checks import check_choice, check_int
-from .saturation import SaturatedSequential, saturate
 from .weighted import WeightedPool2d, full_precision, init_convs
 
 

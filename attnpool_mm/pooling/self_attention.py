@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .saturation import saturate
+from ..layers.saturation import saturate
 
 
 class SelfAttention(nn.MultiheadAttention):

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.build import build_conv
+from ..layers.saturation import SaturatedSequential
 from ..registry import MODELS
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
 from .position import LearnedPosition2d
-from .saturation import SaturatedSequential
 from .self_attention import SelfAttention, attend
 from .weighted import (
     WeightedPool2d,
