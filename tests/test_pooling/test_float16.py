@@ -13,8 +13,8 @@ from attnpool_mm.pooling import build_pool, pool_names
 ATTENTIVE = dict(type="SelfAttentivePool2d")
 ORIGINAL = dict(type="LocalImportancePool2d", form="original")
 CHANNELS = 64  # a sum over so many overflows
-# PyTorch's and MMCV's own layers, which overflow
-OTHERS = {"StridedConv2d", "DeformableSelfAttentivePool2d"}
+# PyTorch's own layers, which overflow
+OTHERS = {"StridedConv2d"}
 CONFIGS = [
     *(dict(type=name) for name in pool_names() if name not in OTHERS),
     *(dict(ATTENTIVE, **{part: False}) for part in ("embed_norm", "position")),
@@ -52,7 +52,7 @@ def low_of(pool, x, mode):
     torch.manual_seed(1)
     if mode == "half":
         return pool.half()(x)
-    with torch.autocast("cpu", dtype=torch.float16):
+    with torch.autocast("cpu", dtype=torch.float16, enabled=mode == "autocast"):
         return pool(x)
 
 
@@ -76,18 +76,26 @@ def test_finite_where_float32_is(cfg, mode, training):
         assert (y.isfinite() | (expected.abs() > LARGEST / math.e)).all()
 
 
-# Without a norm q·k reaches 1e9, where PyTorch's gradients of attention are not finite
-# in float32 either.
-@pytest.mark.parametrize("cfg", [c for c in CONFIGS if c.get("embed_norm", True)],
-                         ids=lambda c: str(c)[9:60])  # fmt: skip
+def gradients(pool, x, mode):
+    x = x.detach().requires_grad_()
+    y = low_of(pool, x, mode)
+    y = y.where(y.isfinite(), 0)  # beyond float16 in float32 too
+    torch.manual_seed(2)
+    (y.float() * torch.randn(y.shape)).mean().backward()
+    return [tensor.grad for tensor in (x, *pool.parameters())]
+
+
+@every_pool
 def test_training_by_autocast(cfg):
     pool = build_pool(cfg, CHANNELS, 2)
-    x = maps(6e4).half().requires_grad_()
-    y = low_of(pool, x, "autocast")
-    y = y.where(y.isfinite(), 0)  # beyond float16 in float32 too
-    (y.float() * torch.randn(y.shape)).mean().backward()
-    for tensor in (x, *pool.parameters()):
-        assert tensor.grad is None or tensor.grad.isfinite().all()
+    x = maps(6e4).half()
+    expected = gradients(copy.deepcopy(pool), x.float(), "float32")
+    for low, full in zip(gradients(pool, x, "autocast"), expected, strict=True):
+        if low is not None:
+            # Offsets of a map of 6e4 have gradients that large; without a norm q·k
+            # reaches 1e9, where those of PyTorch's attention are not finite.
+            fits = full.abs().max() < LARGEST / 16
+            assert low.isfinite().all() or not fits
 
 
 @pytest.mark.parametrize("cfg", [ATTENTIVE, ORIGINAL, dict(type="AttentionPool2d")],
