@@ -35,6 +35,11 @@ class SoftPool2d(WeightedPool2d):
         100.0
     """
 
+    # Without the arguments that the base may have for windows that overlap, in which a
+    # pixel has not one largest value beside it.
+    def __init__(self, in_channels: int, stride: int = 2, normalize: bool = True):
+        super().__init__(in_channels, stride, normalize)
+
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), of the same shape."""
         x = full_precision(x)
