@@ -7,12 +7,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from windowed_oracles import (
-    adaptive_exponential_weight,
-    blur_pool,
-    max_pool,
-    windows_around,
-)
+from windowed_oracles import adaptive_exponential_weight, blur_pool, max_pool
 
 from attnpool_mm.layers import DynamicConv2d
 from attnpool_mm.pooling import (
@@ -342,7 +337,9 @@ def gaussian_pool(pool, x, noise=0.0):
 
 def strided_convolution(pool, x):
     """Y of `StridedConv2d`."""
-    windows = windows_around(x, pool.conv.kernel_size[0], pool.stride)
+    side = pool.conv.kernel_size[0]
+    padded = F.pad(x, (side // 2,) * 4)
+    windows = padded.unfold(2, side, pool.stride).unfold(3, side, pool.stride)
     y = torch.einsum("bchwij,dcij->bdhw", windows, pool.conv.weight)
     return batch_norm(y, pool.norm).clamp(min=0)
 

@@ -6,13 +6,6 @@ import torch
 import torch.nn.functional as F
 
 
-def windows_around(x, side, stride=1):
-    """The pixels around every `stride`-th one, zeros outside: (B, C, h, w, k, k)."""
-    extra = side - 1  # an even kernel looks right and below
-    padded = F.pad(x, (extra // 2, extra - extra // 2) * 2)
-    return padded.unfold(2, side, stride).unfold(3, side, stride)
-
-
 def max_pool(pool, x):
     """Y of `MaxPool2d` with a kernel of the stride."""
     rows, columns = (min(pool.stride, side) for side in x.shape[2:])
