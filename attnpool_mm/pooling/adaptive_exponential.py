@@ -43,6 +43,9 @@ class AdaptiveExponentialPool2d(WeightedPool2d):
         normalize: Of no effect but a rounding, since the weights of a window have a
             mean of 1 (w above times the pixels of a window); `MixedPool2d` gives it.
         grid_size: Rows and columns of the grid of :math:`\beta`, one integer or two.
+        window: As in `MixedPool2d`; `stride` alone is accepted, as `padding` 0 is:
+            windows cannot overlap, since a pixel's weight belongs to one.
+        padding: See `window`.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -63,8 +66,15 @@ class AdaptiveExponentialPool2d(WeightedPool2d):
         stride: int = 2,
         normalize: bool = True,
         grid_size: int | Sequence[int] = 1,
+        window: int | None = None,
+        padding: int = 0,
     ):
-        super().__init__(in_channels, stride, normalize)
+        super().__init__(in_channels, stride, normalize, window, padding)
+        if not self.tiles:
+            raise ConfigError(
+                f"window={window!r}, padding={padding!r}: window=stride and padding=0 "
+                "are accepted, since a weight belongs to one window alone"
+            )
         sides = (grid_size,) * 2 if is_int(grid_size) else grid_size
         if (
             not isinstance(sides, (list, tuple))

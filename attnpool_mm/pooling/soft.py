@@ -19,8 +19,10 @@ class SoftPool2d(WeightedPool2d):
 
     Args:
         in_channels: Channels C of the input.
-        stride: Width and height of a pooling window in pixels.
+        stride: Distance between windows in pixels.
         normalize: Divide by the window's mean weight, as the paper does.
+        window: Width and height of a window in pixels. Default: `stride`.
+        padding: Pixels by which windows reach over each border of the map.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -35,14 +37,13 @@ class SoftPool2d(WeightedPool2d):
         100.0
     """
 
-    # Without the arguments that the base may have for windows that overlap, in which a
-    # pixel has not one largest value beside it.
-    def __init__(self, in_channels: int, stride: int = 2, normalize: bool = True):
-        super().__init__(in_channels, stride, normalize)
-
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), of the same shape."""
         x = full_precision(x)
-        if self.normalize:
+        if self.normalize and self.tiles:
             x = subtract_window_max(x, self.stride)
         return x.exp()
+
+    def compute_log_weight(self, x: Tensor) -> Tensor | None:
+        """Logarithms of the weights, `x` itself, if windows overlap, else None."""
+        return None if self.tiles or not self.normalize else x

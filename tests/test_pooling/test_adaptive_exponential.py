@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from attnpool_mm.pooling import AdaptiveExponentialPool2d, SoftPool2d
+from attnpool_mm.pooling import AdaptiveExponentialPool2d, MixedPool2d, SoftPool2d
 from attnpool_mm.pooling.adaptive_exponential import dice_sorensen
 from attnpool_mm.utils.errors import ConfigError
 
@@ -81,3 +81,12 @@ def test_dice_sorensen():
 def test_bad_grids(grid_size):
     with pytest.raises(ConfigError, match="grid_size="):
         AdaptiveExponentialPool2d(3, grid_size=grid_size)
+
+
+@pytest.mark.parametrize("kwargs", [dict(window=3), dict(padding=1)])
+def test_windows_do_not_overlap(kwargs):
+    ((name, value),) = kwargs.items()
+    with pytest.raises(ConfigError, match=f"{name}={value}"):
+        AdaptiveExponentialPool2d(3, **kwargs)
+    with pytest.raises(ConfigError, match=f"{name}={value}"):
+        MixedPool2d(3, pools=[dict(type="AdaptiveExponentialPool2d")], **kwargs)

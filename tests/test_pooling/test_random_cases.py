@@ -18,6 +18,15 @@ DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 ROUNDINGS = 16  # of the largest value, times what norms make of one
 
 
+def in_windows(cfgs):
+    """Pools whose windows may overlap or be padded."""
+    windows = st.integers(1, 5).flatmap(
+        lambda n: st.tuples(st.just(n), st.integers(0, n // 2))
+    )
+    own = windows.map(lambda w: dict(window=w[0], padding=w[1]))
+    return st.tuples(cfgs, st.just({}) | own).map(lambda p: p[0] | p[1])
+
+
 def cfg_of(kind, **arguments):
     return st.fixed_dictionaries(dict(type=st.just(kind), **arguments))
 
@@ -44,6 +53,7 @@ local = cfg_of(
     "LocalImportancePool2d",
     form=st.sampled_from(["sap", "original"]),
     kernel_size=st.integers(1, 4),
+    hidden_channels=st.sampled_from([None, None, 3]),
     **convs,
 )
 soft = cfg_of("SoftPool2d")
@@ -51,16 +61,19 @@ adaptive = cfg_of(
     "AdaptiveExponentialPool2d",
     grid_size=st.one_of(st.integers(1, 3), st.tuples(*[st.integers(1, 3)] * 2)),
 )
-mixed = cfg_of(
-    "MixedPool2d",
-    pools=st.lists(
-        st.one_of(attentive, deformable, local, soft, adaptive), min_size=1, max_size=3
-    ),
-)
+
+
+def mixed(*parts):
+    pools = st.lists(st.one_of(parts), min_size=1, max_size=3)
+    return cfg_of("MixedPool2d", pools=pools)
 
 
 def normalized_or_not(cfgs):
     return st.tuples(cfgs, st.booleans()).map(lambda p: dict(p[0], normalize=p[1]))
+
+
+def weighted(cfgs):
+    return in_windows(normalized_or_not(cfgs))
 
 
 KINDS = {
@@ -72,13 +85,14 @@ KINDS = {
         kernel_size=st.integers(1, 7),
         padding_mode=st.sampled_from(["reflect", "zeros"]),
     ),
-    "DeformableSelfAttentivePool2d": normalized_or_not(deformable),
+    "DeformableSelfAttentivePool2d": weighted(deformable),
     "GaussianPool2d": cfg_of("GaussianPool2d"),
-    "LocalImportancePool2d": normalized_or_not(local),
+    "LocalImportancePool2d": weighted(local),
     "MaxPool2d": cfg_of("MaxPool2d"),
-    "MixedPool2d": normalized_or_not(mixed),
-    "SelfAttentivePool2d": normalized_or_not(attentive),
-    "SoftPool2d": normalized_or_not(soft),
+    "MixedPool2d": weighted(mixed(attentive, deformable, local, soft))
+    | normalized_or_not(mixed(attentive, soft, adaptive)),
+    "SelfAttentivePool2d": weighted(attentive),
+    "SoftPool2d": weighted(soft),
     "StridedConv2d": cfg_of("StridedConv2d", kernel_size=st.sampled_from([1, 3, 5])),
 }
 

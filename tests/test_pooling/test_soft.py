@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,12 +33,15 @@ def test_without_normalization():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_large_values_are_max_pooling(dtype):
-    x = (torch.randn(2, 3, 7, 8) * (torch.finfo(dtype).max / 64)).to(dtype)
-    x.requires_grad_()
+    step = 2.0 ** (math.frexp(torch.finfo(dtype).max)[1] - 10)  # 64 in float16
+    x = (torch.randperm(336).view(2, 3, 7, 8) - 168) * step
+    x = x.to(dtype).requires_grad_()
     y = SoftPool2d(3)(x)
     assert y.equal(F.max_pool2d(x, 2))
     y.sum().backward()
     assert x.grad.isfinite().all()
+    overlapping = SoftPool2d(3, window=3, padding=1)
+    assert overlapping(x).equal(F.max_pool2d(x, 3, stride=2, padding=1))
 
 
 def test_small_values_are_average_pooling():
