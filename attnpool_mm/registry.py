@@ -7,6 +7,7 @@ and the modules in `locations` when something is first looked up, so that
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -71,10 +72,17 @@ HOOKS = PluginRegistry(
     parent=MMENGINE_HOOKS,
     scope=SCOPE,
     locations=[
+        "attnpool_mm.engine.checkpointing",
         "attnpool_mm.engine.dynamic_conv",
         "attnpool_mm.engine.epoch_seed",
         "attnpool_mm.engine.spem",
     ],
+)
+LOOPS = PluginRegistry(
+    "loop",
+    parent=MMENGINE_LOOPS,
+    scope=SCOPE,
+    locations=["attnpool_mm.engine.epoch_loop"],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = PluginRegistry(
     "optimizer wrapper constructor",

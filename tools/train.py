@@ -7,9 +7,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import distributed, launch, preflight
+from attnpool_mm.engine import distributed, launch, preflight, resuming
+from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,7 +43,8 @@ def configure(args: argparse.Namespace) -> Config:
     cfg = launch.load_config(args)
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+        if args.resume != "auto":
+            cfg.load_from = args.resume
     if args.amp:
         launch.use_amp(cfg)
     launch.merge_options(cfg, args.cfg_options)
@@ -51,10 +54,11 @@ def configure(args: argparse.Namespace) -> Config:
         launch.enable_auto_scale_lr(cfg)
     launch.adapt_to_device(cfg)
     launch.set_dataloader_defaults(cfg)
+    launch.use_resumable_training(cfg)
     return cfg
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     """Train as the command line says."""
     cfg = configure(args)
     preflight.check_data_paths(cfg, ("train", "val"))
@@ -71,16 +75,29 @@ def run(args: argparse.Namespace) -> None:
     preflight.check_pretrained(runner)
     preflight.check_patches(runner)
     preflight.check_spem(runner)
-    runner.train()
-    launch.stop_workers(runner)
+    if args.resume == "auto" or (cfg.get("resume") and not cfg.get("load_from")):
+        resuming.resume_newest(runner, args.trust_checkpoint)
+    runner.register_hook(StopOnSignalHook(watch))
+    try:
+        runner.train()
+    finally:
+        launch.stop_workers(runner)
 
 
 def main() -> None:
     """Run the command line."""
     args = parse_args()
-    with launch.one_line_errors():
-        run(args)
+    status = 0
+    try:
+        with launch.one_line_errors(), SignalWatch() as watch:
+            run(args, watch)
+    except Interrupted as stop:
+        status = stop.code
+        if is_main_process():
+            print(stop.message, file=sys.stderr)
     distributed.leave_distributed()
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """From command line to runner: what `tools/train.py` and `tools/test.py` share."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from ..utils.config import type_name
 from ..utils.errors import ConfigError
 
 SCOPES = ("mmpretrain", "mmdet")
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -89,16 +91,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print a `ConfigError` or a failed download as one line and exit with 2."""
+    """Print what a user can mend as one line and exit with 2.
+
+    That is a `ConfigError`, a failed download, or a disk that is full.
+    """
     try:
         yield
-    except (ConfigError, URLError) as error:
+    except (ConfigError, OSError) as error:
         message = " ".join(str(error).split())
         if isinstance(error, URLError):
             message = (
                 f"a download failed ({message}); without a network, put the data where "
                 "the config's data_root says, and weights into a file that it names"
             )
+        elif not isinstance(error, ConfigError) and error.errno not in NO_SPACE:
+            raise
         print("error:", message, file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -209,6 +216,24 @@ def set_dataloader_defaults(cfg: Config) -> None:
             loader.setdefault("collate_fn", {"type": "default_collate"})
         if not loader.get("num_workers"):
             loader.pop("persistent_workers", None)
+
+
+def use_resumable_training(cfg: Config) -> None:
+    """Train so that a kill or a signal loses no more than it must.
+
+    Where the config means MMEngine's `CheckpointHook` and `EpochBasedTrainLoop`, take
+    `AtomicCheckpointHook` and `ResumableEpochLoop`. Classes of one's own stay.
+    """
+    runners_own = {"checkpoint": {"type": "CheckpointHook", "interval": 1}}
+    cfg.default_hooks = {**runners_own, **(cfg.get("default_hooks") or {})}
+    hooks = (*cfg.default_hooks.values(), *(cfg.get("custom_hooks") or []))
+    for hook in hooks:
+        if type_name(hook) == "CheckpointHook":
+            hook["type"] = "attnpool_mm.AtomicCheckpointHook"
+    loop = cfg.get("train_cfg") or {}
+    if loop.get("by_epoch") or type_name(loop) == "EpochBasedTrainLoop":
+        loop.pop("by_epoch", None)
+        loop["type"] = "attnpool_mm.ResumableEpochLoop"
 
 
 def check_compile(cfg: Config) -> None:

@@ -1,0 +1,222 @@
+"""Checkpoints that a kill at any moment leaves whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from ..registry import HOOKS
+from ..utils.errors import ConfigError
+from .epoch_loop import VALIDATED
+
+BACKEND = "attnpool_mm.atomic"
+PARTIAL = ".attnpool_mm-partial"
+POINTER = "last_checkpoint"
+INTERRUPTED = "interrupted.pth"
+
+
+class CheckpointWriteError(ConfigError, OSError):
+    """A checkpoint cannot be written: no space, no permission."""
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+    """Write a file that is there whole, or not at all.
+
+    The bytes go to a temporary file in the same folder, onto the disk, and are then
+    renamed. What was under the name before stays until then.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        data: All of its bytes.
+
+    Raises:
+        CheckpointWriteError: The system refuses. Nothing half-written stays.
+
+    Example:
+        >>> write_atomically('last_checkpoint', b'epoch_3.pth')
+        >>> Path('last_checkpoint').read_text()
+        'epoch_3.pth'
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise CheckpointWriteError(
+            f"{path}: {error.strerror}; it was not written, and what was written "
+            "before is as it was"
+        ) from error
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder onto the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def clear_partial_files(folder: str | os.PathLike) -> None:
+    """Delete what a killed `write_atomically` has left in a folder.
+
+    Args:
+        folder: The folder. No other run may be writing there.
+    """
+    for partial in Path(folder).glob(f".*{PARTIAL}"):
+        partial.unlink(missing_ok=True)
+
+
+class AtomicBackend(LocalBackend):
+    """MMEngine's local files, written by `write_atomically`."""
+
+    def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
+        """Write bytes to a file."""
+        write_atomically(filepath, obj)
+
+
+register_backend(BACKEND, AtomicBackend, force=True)
+
+
+class _LateRemoval:
+    """A file backend that notes what is to be removed."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.paths: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self.paths.append(path)
+
+    rmtree = remove
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's `CheckpointHook`, but no moment is without a whole checkpoint.
+
+    MMEngine's deletes the oldest file and then writes the new one in place. This one
+    writes under a temporary name, renames, points `last_checkpoint` at the new file,
+    and deletes last. That holds for local files; others go MMEngine's way, except for
+    the order. `tools/train.py` takes it wherever a config says `CheckpointHook`.
+
+    Args:
+        **kwargs: As `CheckpointHook`'s.
+
+    Example:
+        >>> default_hooks = dict(checkpoint=dict(
+        ...     type='attnpool_mm.AtomicCheckpointHook', max_keep_ckpts=1))
+    """
+
+    saved_iter: int | None = None  # iterations done at the newest checkpoint
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the folder, and clear what a killed run has left half-written."""
+        folder = str(self.out_dir or runner.work_dir)
+        chosen = self.backend_args or self.file_client_args
+        if not chosen and "://" not in folder:
+            self.backend_args = {"backend": BACKEND}
+        super().before_train(runner)
+        if is_main_process():
+            for folder in {str(self.out_dir), runner.work_dir}:
+                clear_partial_files(folder)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
+        """Save the best checkpoint; from now on checkpoints are validated ones."""
+        runner.message_hub.update_info(VALIDATED, runner.epoch)
+        super().after_val_epoch(runner, metrics)
+
+    def save_interrupted(self, runner: Runner, meta: dict) -> str:
+        """Write the file from which a training that is stopped now goes on.
+
+        The next checkpoint replaces it.
+
+        Args:
+            runner: The runner.
+            meta: What goes into the checkpoint's `meta`, `epoch` and `iter` with it.
+
+        Returns:
+            The path of the file.
+        """
+        self._write(runner, INTERRUPTED, meta, resumable=True)
+        return self.last_ckpt
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        outdated = []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            kept = [*self.keep_ckpt_ids, step]
+            outdated = kept[: -self.max_keep_ckpts]
+            # With those to be deleted: a resumed run deletes what this one could not
+            runner.message_hub.update_info("keep_ckpt_ids", kept)
+            self.keep_ckpt_ids.append(step)
+        self._write(runner, self.filename_tmpl.format(step), meta)
+        names = [*map(self.filename_tmpl.format, outdated), INTERRUPTED]
+        self._remove(self.file_backend.join_path(self.out_dir, n) for n in names)
+        if outdated:
+            kept = list(self.keep_ckpt_ids)
+            runner.message_hub.update_info("keep_ckpt_ids", kept)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        with self._removing_last():
+            super()._save_best_checkpoint(runner, metrics)
+
+    def _write(
+        self, runner: Runner, filename: str, meta: dict, resumable: bool = False
+    ) -> None:
+        """Write a checkpoint, and then say in `last_checkpoint` that it is there."""
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        self.saved_iter = meta["iter"]
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            self.file_client_args,
+            save_optimizer=resumable or self.save_optimizer,
+            save_param_scheduler=resumable or self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            pointer = Path(runner.work_dir, POINTER)
+            write_atomically(pointer, self.last_ckpt.encode())
+
+    @contextmanager
+    def _removing_last(self) -> Iterator[None]:
+        backend = self.file_backend
+        self.file_backend = late = _LateRemoval(backend)
+        try:
+            yield
+        finally:
+            self.file_backend = backend
+        written = {getattr(self, "best_ckpt_path", None)}
+        written |= set(getattr(self, "best_ckpt_path_dict", {}).values())
+        self._remove(path for path in late.paths if path not in written)
+
+    def _remove(self, paths: Iterator[str]) -> None:
+        if not is_main_process():
+            return
+        for path in paths:
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+            elif self.file_backend.isdir(path):  # DeepSpeed's
+                self.file_backend.rmtree(path)

@@ -1,0 +1,190 @@
+"""Ending a training on SIGTERM or SIGINT so that it can go on."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from .checkpointing import AtomicCheckpointHook
+from .epoch_loop import ResumableEpochLoop
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(SystemExit):
+    """A signal ends this process, with the exit status that shells give it.
+
+    Args:
+        signum: The signal's number.
+        message: One line on what is kept.
+    """
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(128 + signum)
+        self.message = f"stopped by {signal.Signals(signum).name}: {message}"
+
+
+class SignalWatch:
+    """Takes SIGTERM and SIGINT while it is entered.
+
+    The first one ends the process where it is, or if `waits` is true, is kept in
+    `signum` for whoever finds a good moment. The second one ends it at once. Outside
+    of the main thread, where Python takes no signals, it does nothing.
+
+    Example:
+        >>> with SignalWatch() as watch:
+        ...     watch.waits = True
+        ...     os.kill(os.getpid(), signal.SIGTERM)
+        ...     watch.signum
+        15
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self.waits = False
+        self.moment = "before the training"
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "SignalWatch":
+        self._process = os.getpid()
+        if threading.current_thread() is threading.main_thread():
+            self._before = {s: signal.signal(s, self._take) for s in SIGNALS}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _take(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a worker; the training ends it
+            return
+        if self.signum:
+            os._exit(128 + signum)
+        self.signum = signum
+        if not self.waits:
+            raise Interrupted(signum, self.moment)
+
+
+def _survive_first_signal(
+    initialize: Callable | None, worker_id: int, **kwargs: Any
+) -> None:
+    """Initialize a loader's worker that Slurm's SIGTERM to all processes leaves alive.
+
+    The training process would otherwise fail in the middle of a step. The second
+    SIGTERM ends the worker: PyTorch's own, as the process exits.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(
+        signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    )
+    if initialize is not None:
+        initialize(worker_id, **kwargs)
+
+
+class StopOnSignalHook(Hook):
+    """Write a checkpoint and stop, once a signal has come.
+
+    It stops after the iteration, in all processes after the same one, whichever of
+    them got the signal. While gradients are accumulated it waits for the optimizer's
+    step. While the model is validated it stops at once if a checkpoint has all of the
+    training, and else after the validation. A checkpoint in the middle of an epoch
+    needs `ResumableEpochLoop`; other loops that count epochs keep that of the last
+    whole epoch. Needs `AtomicCheckpointHook` to write one.
+
+    Args:
+        watch: Where the signal is noted. It waits as long as this hook has a training.
+    """
+
+    priority = "LOWEST"  # after the checkpoints
+
+    def __init__(self, watch: SignalWatch) -> None:
+        self._watch = watch
+
+    def before_train(self, runner: Runner) -> None:
+        """From now on a signal waits for its moment."""
+        hooks = (h for h in runner.hooks if isinstance(h, AtomicCheckpointHook))
+        self._checkpoints = next(hooks, None)
+        loaders = [runner.train_dataloader]
+        if runner.val_loop is not None:
+            loaders.append(runner.val_dataloader)
+        for loader in loaders:
+            loader.worker_init_fn = partial(
+                _survive_first_signal, loader.worker_init_fn
+            )
+        self._watch.waits = True
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Find the place in the epoch from which a resumed training goes on."""
+        place = checkpoint.get("meta", {}).get("place")
+        if place is None or not runner._resume:
+            return
+        if isinstance(runner.train_loop, ResumableEpochLoop):
+            runner.train_loop.take_up(place)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Sequence | dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Stop if a signal has come, and the optimizer has made its step."""
+        signum = self._agreed()
+        if signum and _has_stepped(runner):
+            self._stop(runner, signum, batch_idx + 1, runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, **_: Any) -> None:
+        """Stop if there is nothing to write."""
+        if self._watch.signum and self._is_saved(runner.iter):
+            self._stop(runner, self._watch.signum, 0, runner.iter)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Stop if a signal has come."""
+        signum = self._agreed()
+        if signum:
+            self._stop(runner, signum, 0, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        """What comes now is short, and the last checkpoint is written."""
+        self._watch.moment = "after the training"
+        self._watch.waits = False
+
+    def _agreed(self) -> int:
+        """The signal that any of the processes got."""
+        signum = torch.tensor(self._watch.signum)
+        if get_world_size() > 1:
+            all_reduce(signum, "max")
+        return int(signum)
+
+    def _is_saved(self, iters: int) -> bool:
+        return self._checkpoints is not None and self._checkpoints.saved_iter == iters
+
+    def _stop(self, runner: Runner, signum: int, batches: int, iters: int) -> None:
+        meta = {"epoch": runner.epoch, "iter": iters}
+        loop, hook = runner.train_loop, self._checkpoints
+        counts_epochs = isinstance(loop, EpochBasedTrainLoop)
+        resumable = isinstance(loop, ResumableEpochLoop) or not counts_epochs
+        if hook is not None and resumable and not self._is_saved(iters):
+            if counts_epochs:
+                meta["place"] = loop.place(batches)
+            hook.save_interrupted(runner, meta)
+        if hook is None or hook.last_ckpt is None:
+            raise Interrupted(signum, f"after iteration {iters}, nothing was written")
+        raise Interrupted(
+            signum, f"after iteration {iters}, --resume takes {hook.last_ckpt}"
+        )
+
+
+def _has_stepped(runner: Runner) -> bool:
+    wrapper = runner.optim_wrapper
+    several = hasattr(wrapper, "optim_wrappers")  # `OptimWrapperDict`
+    wrappers = wrapper.optim_wrappers.values() if several else [wrapper]
+    return all(w.should_update() for w in wrappers)

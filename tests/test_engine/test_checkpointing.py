@@ -1,0 +1,143 @@
+"""Checkpoints are whole at every moment, and only outdated files go."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from kill_points import forked, kill_at
+from mmengine.hooks import Hook
+from trainings import train
+
+from attnpool_mm.checkpoint import load_checkpoint_file
+from attnpool_mm.engine.checkpointing import CheckpointWriteError, write_atomically
+from attnpool_mm.engine.resuming import find_resumable
+
+
+def names(folder):
+    """What concerns checkpoints in a work folder."""
+    found = {path.name for path in folder.iterdir() if path.is_file()}
+    return {name for name in found if ".pth" in name or name == "last_checkpoint"}
+
+
+def hooks(interval=1, **keys):
+    hook = dict(type="CheckpointHook", interval=interval, **keys)
+    return dict(default_hooks=dict(checkpoint=hook))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(max_keep_ckpts=1),
+        dict(interval=2, max_keep_ckpts=1),
+        dict(interval=2, save_last=False, save_optimizer=False),
+        dict(interval=5, by_epoch=False, max_keep_ckpts=2),
+        dict(save_best="acc", max_keep_ckpts=2, published_keys=["state_dict"]),
+        dict(save_best=["acc", "other"], rule="greater", out_dir="{folder}/out"),
+    ],
+)
+def test_the_files_are_mmengines(tmp_path, options):
+    """The same names and contents as those of MMEngine's `CheckpointHook`."""
+    folders = tmp_path / "a", tmp_path / "b"
+    for folder, ours in zip(folders, (True, False), strict=True):
+        filled = {k: v.format(folder=folder) if k == "out_dir" else v
+                  for k, v in options.items()}  # fmt: skip
+        train(folder, validate="save_best" in options, ours=ours, **hooks(**filled))
+    first, second = (
+        {path.name: path for path in folder.rglob("*.pth")} for folder in folders
+    )
+    assert {n.split("-")[0] for n in first} == {n.split("-")[0] for n in second}
+    for name, path in first.items():
+        if "-" in name:  # published, with its checksum
+            assert load_checkpoint_file(path).keys() == {"state_dict"}
+            continue
+        checkpoint, expected = map(load_checkpoint_file, (path, second[name]))
+        assert checkpoint.keys() == expected.keys()
+        assert torch.equal(*(c["state_dict"]["weight"] for c in (checkpoint, expected)))
+    pointers = [Path((f / "last_checkpoint").read_text()) for f in folders]
+    assert pointers[0].is_file() and pointers[0].name == pointers[1].name
+
+
+# Changes of the files, counted. The first epoch makes 15: opening, writing and renaming
+# each of its checkpoint, the best one, the checkpoint again, and `last_checkpoint`.
+MOMENTS = {
+    17: "the second checkpoint is half-written",
+    18: "it is to be renamed",
+    20: "what is the last is half-written",
+    21: "it is to be renamed",
+    22: "the first checkpoint is to be removed",
+    24: "the best checkpoint is half-written",
+    25: "it is to be renamed",
+    32: "the first best checkpoint is to be removed",
+    33: None,  # it has ended
+}
+
+
+def test_no_moment_is_without_a_checkpoint(tmp_path):
+    """Killed as it changes its files, a training goes on and ends the same."""
+    keys = hooks(max_keep_ckpts=1, save_best="acc")
+    keys.update(validate=True, train_cfg=dict(by_epoch=True, max_epochs=2))
+    whole = train(tmp_path / "whole", **keys)
+    for moment, what in MOMENTS.items():
+        folder = tmp_path / str(moment)
+
+        def killed(moment=moment, folder=folder):
+            kill_at(moment, folder)
+            train(folder, **keys)
+
+        assert forked(killed) == (-signal.SIGKILL if what else 0), what
+        found, passed = find_resumable(folder)
+        assert (folder / "last_checkpoint").read_text() == found and passed == [], what
+        best = [load_checkpoint_file(path) for path in folder.glob("best_*.pth")]
+        assert best, what
+        resumed = train(folder, resume=True, load_from=found, **keys)
+        assert torch.equal(resumed.weight, whole.weight), what
+        more = {"best_acc_epoch_1.pth"} if moment == 32 else set()
+        assert names(folder) == names(tmp_path / "whole") | more, what
+
+
+def test_what_a_dead_run_left_is_cleared(tmp_path):
+    ours = ".epoch_9.pth.attnpool_mm-partial"
+    for name in (ours, ".epoch_8.pth.tmp", "partial.pth"):
+        (tmp_path / name).write_bytes(b"half")
+    train(tmp_path)
+    assert names(tmp_path) >= {".epoch_8.pth.tmp", "partial.pth"}
+    assert ours not in names(tmp_path)
+
+
+class Fill(Hook):
+    """Leaves no room for files from the second epoch on."""
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 1:
+            limit_file_size(1000)
+
+
+def limit_file_size(size):
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+
+def test_without_room_the_last_file_stays(tmp_path):
+    def full():
+        with pytest.raises(CheckpointWriteError, match=r"epoch_2\.pth"):
+            train(
+                tmp_path,
+                **hooks(max_keep_ckpts=1),
+                custom_hooks=[Fill()],
+                default_scope="mmengine",
+            )
+
+    assert forked(full) == 0
+    assert names(tmp_path) == {"epoch_1.pth", "last_checkpoint"}
+    assert find_resumable(tmp_path) == (str(tmp_path / "epoch_1.pth"), [])
+
+
+def test_a_refused_write_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointWriteError, match="file/x") as error:
+        write_atomically(tmp_path / "file/x", b"")
+    assert "\n" not in str(error.value)
