@@ -59,20 +59,30 @@ class Score(BaseMetric):
         return {"acc": results[0], "other": -results[0]}
 
 
-def make_runner(work_dir, model, workers=0, seed=0, validate=False, ours=True, **keys):
+def make_runner(
+    work_dir,
+    model,
+    workers=0,
+    seed=0,
+    validate=False,
+    ours=True,
+    sampler="DefaultSampler",
+    **keys,
+):
     """A runner of three epochs of four batches.
 
     It is as `tools/train.py` makes it, or if not `ours`, MMEngine's.
     """
 
     def loader(shuffle):
+        kind = sampler if shuffle else "DefaultSampler"
         return dict(
             batch_size=2,
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=dict(type="default_collate"),
             dataset=Draws(),
-            sampler=dict(type="DefaultSampler", shuffle=shuffle),
+            sampler=dict(type=kind, shuffle=shuffle),
         )
 
     if validate:

@@ -1,6 +1,8 @@
 """Epochs that can be taken up in their middle."""
 
 import random
+from collections import deque
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -130,25 +132,27 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     def run_epoch(self) -> None:
         """Iterate over one epoch, or over the rest of it."""
+        place, self._place = self._place, None
+        done = place["batches"] if place else 0
+        if place and done == 0:
+            self._restore(place)
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        place, self._place = self._place, None
-        if place is None or place["batches"] < len(self.dataloader):
-            batches = enumerate(self.dataloader)
-            if place is not None:
-                self._catch_up(batches, place)
-            for idx, data_batch in batches:
-                self.run_iter(idx, data_batch)
+        ended = done == len(self.dataloader)
+        batches = iter(()) if ended else enumerate(self.dataloader)
+        if done:
+            self.runner.logger.info(f"Reading over {done} batches that are done")
+            deque(islice(batches, done), maxlen=0)
+            self._restore(place)
+        for idx, data_batch in batches:
+            self.run_iter(idx, data_batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
-    def _catch_up(self, batches: enumerate, place: dict) -> None:
-        done, states = place["batches"], place["random_states"]
-        self.runner.logger.info(f"Reading over {done} batches that are done")
-        for _ in range(done):
-            next(batches)
-        if get_rank() < len(states):
-            try:
-                set_random_state(states[get_rank()])
-            except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e:
-                raise ConfigError(f"--resume: meta.place.random_states: {e}") from e
+    def _restore(self, place: dict) -> None:
+        """Set the random state of this process, if it was one of those saved."""
+        try:
+            if get_rank() < len(place["random_states"]):
+                set_random_state(place["random_states"][get_rank()])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e:
+            raise ConfigError(f"--resume: meta.place.random_states: {e}") from e

@@ -287,7 +287,8 @@ def stop_workers(runner: Runner) -> None:
     """
     for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
         loader = getattr(loop, "dataloader", None)
-        if loader is not None:
+        if getattr(loader, "_iterator", None) is not None:
+            loader._iterator._shutdown_workers()  # an exception may refer to it
             loader._iterator = None
 
 
