@@ -14,7 +14,7 @@ from ..registry import LOOPS
 from ..utils.errors import ConfigError
 
 # In MMEngine's message hub: how many epochs the newest validation has seen
-VALIDATED = "validated_epochs"
+VALIDATED = "epochs_validated"
 
 
 def random_state() -> dict:

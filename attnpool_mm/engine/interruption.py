@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -9,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -35,9 +36,9 @@ class Interrupted(SystemExit):
 class SignalWatch:
     """Takes SIGTERM and SIGINT while it is entered.
 
-    The first one ends the process where it is, or if `waits` is true, is kept in
-    `signum` for whoever finds a good moment. The second one ends it at once. Outside
-    of the main thread, where Python takes no signals, it does nothing.
+    It ends the process at once, with a line of what was going on (`moment`). If `waits`
+    is true, the first one is kept in `signum` instead, for whoever finds a good moment.
+    Outside of the main thread, where Python takes no signals, it does nothing.
 
     Example:
         >>> with SignalWatch() as watch:
@@ -66,11 +67,14 @@ class SignalWatch:
     def _take(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker; the training ends it
             return
-        if self.signum:
-            os._exit(128 + signum)
-        self.signum = signum
-        if not self.waits:
-            raise Interrupted(signum, self.moment)
+        if self.waits and not self.signum:
+            self.signum = signum
+            return
+        if not self.signum and get_rank() == 0:
+            # no exception: raised in the midst of anything, it can get lost
+            line = f"stopped by {signal.Signals(signum).name}: {self.moment}\n"
+            os.write(sys.stderr.fileno(), line.encode())
+        os._exit(128 + signum)
 
 
 def _survive_first_signal(

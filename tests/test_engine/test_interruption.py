@@ -2,6 +2,9 @@
 
 import os
 import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -104,10 +107,51 @@ def test_a_second_signal_ends_at_once(tmp_path):
     assert find_resumable(tmp_path / "run")[0].endswith("epoch_1.pth")
 
 
-def test_before_the_training_it_ends_where_it_is():
-    with pytest.raises(Interrupted) as stop, SignalWatch():
-        send()()
-    assert stop.value.code == 143 and "before" in stop.value.message
+def test_before_the_training_it_ends_where_it_is(capfd):
+    def early():
+        with SignalWatch():
+            send()()
+
+    assert forked(early) == 143
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "SIGTERM" in line and "before" in line
+
+
+def in_two_processes(folder, at, ends):
+    """Train in two processes of a group; return their exit statuses.
+
+    The second gets what `ends` it at its batch `at`.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+    def train_one(rank):
+        torch.distributed.init_process_group("gloo", address, world_size=2, rank=rank)
+        randomness = dict(seed=0, diff_rank_seed=True)
+        stops = {at: ends} if rank else None
+        _, stop = run(folder, stops, randomness=randomness)
+        os._exit(stop.code if stop else 0)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda rank: forked(lambda: train_one(rank)), range(2)))
+
+
+def test_all_processes_stop_after_the_same_iteration(tmp_path):
+    """Whichever got the signal. Each has two batches an epoch."""
+    assert in_two_processes(tmp_path, 2, send()) == [143, 143]
+    meta = load_checkpoint_file(tmp_path / "interrupted.pth")["meta"]
+    assert (meta["epoch"], meta["iter"], meta["place"]["batches"]) == (1, 3, 1)
+    states = [state["numpy"] for state in meta["place"]["random_states"]]
+    assert len(states) == 2 and str(states[0]) != str(states[1])
+
+
+def test_a_process_whose_other_is_killed_ends(tmp_path):
+    start = time.monotonic()
+    first, second = in_two_processes(tmp_path, 2, send(signal.SIGKILL))
+    assert second == -signal.SIGKILL and first > 0
+    assert time.monotonic() - start < 30
+    assert find_resumable(tmp_path)[0] == str(tmp_path / "epoch_1.pth")
 
 
 def test_gradients_that_accumulate_are_not_lost(tmp_path):

@@ -1,6 +1,7 @@
 """What the tools share: configs, options, mixed precision, errors."""
 
 import argparse
+import errno
 import os
 import sys
 from urllib.request import urlopen
@@ -8,7 +9,9 @@ from urllib.request import urlopen
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
+from mmengine.runner import EpochBasedTrainLoop
 
 from attnpool_mm.engine import launch
 from attnpool_mm.utils.errors import ConfigError
@@ -212,3 +215,56 @@ def test_a_failed_download_is_one_line_that_says_what_to_do(capsys):
     message = capsys.readouterr().err
     assert message.startswith("error: a download failed (") and "data_root" in message
     assert message.count("\n") == 1
+
+
+class TestResumableTraining:
+    HOOK, LOOP = "attnpool_mm.AtomicCheckpointHook", "attnpool_mm.ResumableEpochLoop"
+
+    def adapted(self, **cfg):
+        cfg = Config(cfg)
+        launch.use_resumable_training(cfg)
+        return cfg
+
+    @pytest.mark.parametrize(
+        "kind", ["CheckpointHook", "mmengine.CheckpointHook", CheckpointHook]
+    )
+    def test_mmengines_hook_is_replaced(self, kind):
+        hook = dict(type=kind, interval=2)
+        cfg = self.adapted(default_hooks=dict(checkpoint=hook, timer=None))
+        assert cfg.default_hooks.checkpoint == dict(type=self.HOOK, interval=2)
+        assert cfg.default_hooks.timer is None
+        assert self.adapted(custom_hooks=[hook]).custom_hooks[0].type == self.HOOK
+
+    def test_so_is_the_one_that_the_runner_would_add(self):
+        for cfg in (self.adapted(), self.adapted(default_hooks=None)):
+            assert cfg.default_hooks.checkpoint == dict(type=self.HOOK, interval=1)
+
+    @pytest.mark.parametrize(
+        "loop",
+        [dict(by_epoch=True), dict(type="EpochBasedTrainLoop"),
+         dict(type=EpochBasedTrainLoop)],
+    )  # fmt: skip
+    def test_mmengines_loop_is_replaced(self, loop):
+        cfg = self.adapted(train_cfg=dict(loop, max_epochs=3))
+        assert cfg.train_cfg == dict(type=self.LOOP, max_epochs=3)
+
+    def test_others_stay(self):
+        hooks = dict(checkpoint=dict(type="MyCheckpointHook"))
+        cfg = self.adapted(default_hooks=hooks, train_cfg=dict(by_epoch=False))
+        assert cfg.default_hooks == hooks and cfg.train_cfg == dict(by_epoch=False)
+        cfg = self.adapted(default_hooks=dict(checkpoint=None))
+        assert cfg.default_hooks == dict(checkpoint=None)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_one_line(capsys, number):
+    with pytest.raises(SystemExit) as stop, launch.one_line_errors():
+        raise OSError(number, os.strerror(number), "scalars.json")
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error:") and "scalars.json" in line
+
+
+def test_other_system_errors_are_not_hidden():
+    with pytest.raises(PermissionError), launch.one_line_errors():
+        raise PermissionError(errno.EACCES, "denied", "scalars.json")

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, init_default_scope
 from mmpretrain.registry import MODELS
 from tool_modules import load_tool
 
@@ -260,6 +262,36 @@ def test_resume_goes_on_with_mixed_precision(folder, trained, tool, monkeypatch)
     assert not logged(work_dir, "accuracy/top1")
     assert max(logged(work_dir, "loss")) < logged(trained, "loss")[0]
     assert load_checkpoint_file(work_dir / "epoch_3.pth")["meta"]["epoch"] == 3
+
+
+@HOOKS.register_module(force=True)
+class Preempt(Hook):
+    """Slurm, which sends SIGTERM in the second epoch."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if (runner.epoch, batch_idx) == (1, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_with_a_line_and_resume_goes_on(folder, tool, capsys):
+    config = folder / "preempted.py"
+    hook = "custom_hooks = [dict(type='mmengine.Preempt')]"
+    config.write_text(f"_base_ = './tiny.py'\n{hook}\n")
+    work_dir = folder / "preempted"
+    with pytest.raises(SystemExit) as stop:
+        tool("train.py", config, "--work-dir", work_dir, "--resume")
+    assert stop.value.code == 143
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if "SIGTERM" in line]
+    assert len(lines) == 1 and str(work_dir / "interrupted.pth") in lines[0]
+    assert "Traceback" not in captured.err
+    words = ("train.py", folder / "tiny.py", "--work-dir", work_dir, "--resume")
+    out = tool(*words)
+    assert "Reading over 2 batches" in out
+    (first, second) = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    steps = [json.loads(line) for line in second.read_text().splitlines()]
+    assert [line["step"] for line in steps if "loss" in line] == [*range(7, 13)]
+    assert not (work_dir / "interrupted.pth").exists()
 
 
 def test_two_processes_test_as_one(folder, trained):
