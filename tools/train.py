@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import distributed, launch, preflight, resuming
+from attnpool_mm.engine import distributed, launch, newest_checkpoint, preflight
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
 
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     preflight.check_patches(runner)
     preflight.check_spem(runner)
     if args.resume == "auto" or (cfg.get("resume") and not cfg.get("load_from")):
-        resuming.resume_newest(runner, args.trust_checkpoint)
+        newest_checkpoint.resume_newest(runner, args.trust_checkpoint)
     runner.register_hook(StopOnSignalHook(watch))
     try:
         runner.train()

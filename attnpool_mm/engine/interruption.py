@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
@@ -18,6 +19,9 @@ from .checkpointing import AtomicCheckpointHook
 from .epoch_loop import ResumableEpochLoop
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Seconds in which torchrun passes on what its processes have got themselves: from a
+# terminal, from Slurm
+FORWARDED = 3
 
 
 class Interrupted(SystemExit):
@@ -36,9 +40,11 @@ class Interrupted(SystemExit):
 class SignalWatch:
     """Takes SIGTERM and SIGINT while it is entered.
 
-    It ends the process at once, with a line of what was going on (`moment`). If `waits`
-    is true, the first one is kept in `signum` instead, for whoever finds a good moment.
-    Outside of the main thread, where Python takes no signals, it does nothing.
+    It ends the process at once, with a line of what was going on (`moment`). If
+    `waits` is true, the first one is kept in `signum` instead, for whoever finds a good
+    moment. In trainings of several processes that takes in the next ones for three
+    seconds, which a launcher has passed on. Outside of the main thread, where Python
+    takes no signals, it does nothing.
 
     Example:
         >>> with SignalWatch() as watch:
@@ -67,8 +73,11 @@ class SignalWatch:
     def _take(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker; the training ends it
             return
+        now = time.monotonic()
         if self.waits and not self.signum:
-            self.signum = signum
+            self.signum, self._since = signum, now
+            return
+        if self.waits and get_world_size() > 1 and now - self._since < FORWARDED:
             return
         if not self.signum and get_rank() == 0:
             # no exception: raised in the midst of anything, it can get lost

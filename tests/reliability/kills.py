@@ -33,7 +33,7 @@ from tool_modules import load_tool  # noqa: E402
 
 from attnpool_mm.checkpoint import load_checkpoint_file  # noqa: E402
 from attnpool_mm.engine import launch  # noqa: E402
-from attnpool_mm.engine.resuming import find_resumable  # noqa: E402
+from attnpool_mm.engine.newest_checkpoint import find_resumable  # noqa: E402
 from attnpool_mm.utils.errors import ConfigError  # noqa: E402
 
 EPOCHS = 3

@@ -11,7 +11,7 @@ from trainings import train
 
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.engine.checkpointing import CheckpointWriteError, write_atomically
-from attnpool_mm.engine.resuming import find_resumable
+from attnpool_mm.engine.newest_checkpoint import find_resumable
 
 
 def names(folder):

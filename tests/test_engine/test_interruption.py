@@ -14,7 +14,7 @@ from trainings import Recorder, make_runner, train
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
-from attnpool_mm.engine.resuming import find_resumable
+from attnpool_mm.engine.newest_checkpoint import find_resumable
 from attnpool_mm.utils.errors import ConfigError
 
 EMA = [
@@ -139,7 +139,8 @@ def in_two_processes(folder, at, ends):
 
 def test_all_processes_stop_after_the_same_iteration(tmp_path):
     """Whichever got the signal. Each has two batches an epoch."""
-    assert in_two_processes(tmp_path, 2, send()) == [143, 143]
+    twice = lambda: (send()(), send()())  # noqa: E731 (torchrun passes it on)
+    assert in_two_processes(tmp_path, 2, twice) == [143, 143]
     meta = load_checkpoint_file(tmp_path / "interrupted.pth")["meta"]
     assert (meta["epoch"], meta["iter"], meta["place"]["batches"]) == (1, 3, 1)
     states = [state["numpy"] for state in meta["place"]["random_states"]]

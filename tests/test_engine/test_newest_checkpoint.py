@@ -8,7 +8,7 @@ import pytest
 import torch
 from trainings import Recorder, make_runner, train
 
-from attnpool_mm.engine.resuming import find_resumable, resume_newest
+from attnpool_mm.engine.newest_checkpoint import find_resumable, resume_newest
 from attnpool_mm.utils.errors import ConfigError
 
 
