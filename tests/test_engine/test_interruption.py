@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -87,10 +88,15 @@ def test_a_stopped_training_equals_the_uninterrupted_one(
 def test_a_signal_to_all_processes_leaves_the_workers_alive(tmp_path):
     """As Slurm sends it."""
 
+    def kill_group():
+        # from outside: PyTorch's workers take their parent's as an order
+        command = ["kill", "-TERM", "--", f"-{os.getpgrp()}"]
+        subprocess.run(command, start_new_session=True, check=True)
+        time.sleep(0.5)  # in the step in which a worker's death would be noticed
+
     def job():
         os.setpgid(0, 0)
-        stops = {5: lambda: os.killpg(0, signal.SIGTERM)}
-        _, stop = run(tmp_path / "run", stops, workers=2)
+        _, stop = run(tmp_path / "run", {5: kill_group}, workers=2)
         os._exit(stop.code)
 
     assert forked(job) == 143
