@@ -75,6 +75,7 @@ HOOKS = PluginRegistry(
         "attnpool_mm.engine.checkpointing",
         "attnpool_mm.engine.dynamic_conv",
         "attnpool_mm.engine.epoch_seed",
+        "attnpool_mm.engine.invalid_loss",
         "attnpool_mm.engine.spem",
     ],
 )

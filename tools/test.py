@@ -14,6 +14,8 @@ from mmengine.evaluator import DumpResults
 
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, preflight
+from attnpool_mm.engine.contents import check_contents
+from attnpool_mm.engine.values import check_parts, check_values
 from attnpool_mm.utils.errors import ConfigError
 
 PICKLES = (".pkl", ".pickle")
@@ -150,13 +152,19 @@ def run(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     item = out_item(args.out, args.out_item)
     cfg = configure(args)
+    check_parts(cfg, "test")
+    check_values(cfg)
+    preflight.check_work_dir(cfg.work_dir)
     preflight.check_data_paths(cfg, ("test",))
     preflight.check_checkpoint_path(cfg.load_from)
     launch.check_visualizer(cfg)
+    warnings = check_contents(cfg, ("test",))
     distributed.setup_distributed(cfg)
     distributed.adapt_norms(cfg, training=False)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
+    for warning in warnings:
+        runner.logger.warning(warning)
     preflight.check_detector(runner)
     if item == "pred":
         runner.test_evaluator.metrics.append(dump_predictions(cfg, args.out))

@@ -11,7 +11,10 @@ from mmengine.dist import is_main_process
 
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, newest_checkpoint, preflight
+from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
+from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook
+from attnpool_mm.engine.values import check_parts, check_values
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,6 +38,11 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="scale the learning rate by batch size / auto_scale_lr.base_batch_size",
     )
+    parser.add_argument(
+        "--check-data",
+        action="store_true",
+        help="open every image before training, not a sample",
+    )
     return parser.parse_args()
 
 
@@ -47,6 +55,7 @@ def configure(args: argparse.Namespace) -> Config:
             cfg.load_from = args.resume
     if args.amp:
         launch.use_amp(cfg)
+    add_invalid_loss_hook(cfg)  # before the options, which may set it
     launch.merge_options(cfg, args.cfg_options)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -61,16 +70,22 @@ def configure(args: argparse.Namespace) -> Config:
 def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     """Train as the command line says."""
     cfg = configure(args)
+    check_parts(cfg, "train")
+    check_values(cfg)
+    preflight.check_work_dir(cfg.work_dir)
     preflight.check_data_paths(cfg, ("train", "val"))
     preflight.check_checkpoint_path(cfg.get("load_from"))
     if args.resume not in (None, "auto"):
         preflight.check_resumable(args.resume, args.trust_checkpoint)
     launch.check_visualizer(cfg)
     launch.check_compile(cfg)
+    warnings = check_contents(cfg, ("train", "val"), args.check_data)
     distributed.setup_distributed(cfg)
     distributed.adapt_norms(cfg, training=True)
     use_safe_loading(args.trust_checkpoint)
     runner = launch.build_runner(cfg)
+    for warning in warnings:
+        runner.logger.warning(warning)
     preflight.check_detector(runner)
     preflight.check_pretrained(runner)
     preflight.check_patches(runner)

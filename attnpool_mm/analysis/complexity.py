@@ -107,7 +107,7 @@ def measure_complexity(
     check_int("bytes_per_value", bytes_per_value)
     try:
         operations = record_operations(model, shape, bytes_per_value, method)
-    except (RuntimeError, ValueError) as error:
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"shape={shape}: {type(model).__name__} does not run on it: "
             f"{str(error).splitlines()[0]}"

@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 
 from ..utils.config import type_name
+from ..utils.config_errors import config_error
 from ..utils.errors import ConfigError
 
 SCOPES = ("mmpretrain", "mmdet")
@@ -119,10 +120,8 @@ def read_config(path: str) -> Config:
     """
     try:
         cfg = Config.fromfile(path)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ConfigError(f"config {path}: {error}") from error
-    except KeyError as error:  # a variable of the environment that is empty
-        raise ConfigError(f"config {path}: {error.args[0]}") from error
+    except Exception as error:  # whatever the code in the file raises
+        raise config_error(path, error) from error
     if cfg.get("default_scope") not in SCOPES:
         raise ConfigError(
             f"config {path}: default_scope={cfg.get('default_scope')!r}, "

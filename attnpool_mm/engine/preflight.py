@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Sequence
 from inspect import signature
@@ -48,7 +49,7 @@ def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> No
         evaluator = cfg.get(f"{name}_evaluator")
         listed = isinstance(evaluator, list | tuple)
         for i, metric in enumerate(evaluator if listed else [evaluator]):
-            if isinstance(metric, dict) and not _is_remote(metric):
+            if isinstance(metric, dict) and not is_remote(metric):
                 key = f"{name}_evaluator.{i}" if listed else f"{name}_evaluator"
                 ann_file = metric.get("ann_file")
                 _check(f"{key}.ann_file", ann_file, f"{key}.ann_file=FILE")
@@ -60,8 +61,31 @@ def check_checkpoint_path(path: str | None) -> None:
     Raises:
         ConfigError: If it is not.
     """
-    if path and _is_missing(path):
+    if path and is_missing(path):
         raise ConfigError(f"checkpoint {path}: there is no such file")
+
+
+def check_work_dir(path: str) -> None:
+    """Check that files can be written to a folder, which may be made.
+
+    Raises:
+        ConfigError: It is a file, lies below one, or cannot be written to.
+    """
+    folder = Path(path).expanduser()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ConfigError(
+            f"work_dir={path!r}: {folder} is a file; a folder is accepted"
+        )
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"work_dir={path!r}: {folder} cannot be written to ({error.strerror}); "
+            "another folder is accepted, with --work-dir"
+        ) from error
 
 
 def check_target(target: Path, source: Path) -> None:
@@ -100,7 +124,7 @@ def check_resumable(path: str, trust: bool = False) -> None:
 
 
 def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
-    if _is_remote(dataset):
+    if is_remote(dataset):
         return
     root = dataset.get("data_root") or ""
     ann_file = dataset.get("ann_file")
@@ -111,14 +135,14 @@ def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
         if os.path.isabs(ann_file):
             advice = f"{key}.ann_file=FILE"
         _check(f"{key}.ann_file", os.path.join(root, ann_file), advice)
-    if any(_is_remote(step) for step in dataset.get("pipeline") or []):
+    if any(is_remote(step) for step in dataset.get("pipeline") or []):
         return
     prefix = dataset.get("data_prefix") or ""
     if not ann_file:
         if not (root or prefix):  # embedded
             return
         kind = registered_class(dataset.get("type"), DATASETS, scope)
-        if kind is None or dataset.get("download", _downloads(kind)):
+        if kind is None or dataset.get("download", downloads(kind)):
             return
     named = isinstance(prefix, dict)
     for name, folder in prefix.items() if named else [(None, prefix)]:
@@ -132,7 +156,7 @@ def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
         _check(prefix_key, path, f"{advice}=FOLDER")
 
 
-def _downloads(kind: type) -> bool:
+def downloads(kind: type) -> bool:
     """Whether a data set downloads its files unless it is told not to."""
     for cls in kind.__mro__:
         if "__init__" in vars(cls):
@@ -143,20 +167,26 @@ def _downloads(kind: type) -> bool:
 
 
 def _check(key: str, path: Any, advice: str) -> None:
-    if isinstance(path, str) and path and _is_missing(path):
+    if isinstance(path, str) and path and is_missing(path):
         raise ConfigError(
             f"{key}: {path!r} does not exist; say where the data is with "
             f"--cfg-options {advice}"
         )
 
 
-def _is_missing(path: str) -> bool:
-    if re.match(r"[\w+.-]{2,}:", path):  # a scheme; one letter would be a drive
+def has_scheme(path: str) -> bool:
+    """Whether a path is a URL or names a storage; one letter would be a drive."""
+    return re.match(r"[\w+.-]{2,}:", path) is not None
+
+
+def is_missing(path: str) -> bool:
+    """Whether a local path does not exist."""
+    if has_scheme(path):
         return False
     return not (os.path.exists(path) or os.path.exists(os.path.expanduser(path)))
 
 
-def _is_remote(cfg: Any) -> bool:
+def is_remote(cfg: Any) -> bool:
     """Whether a data set or transform reads from a storage other than the disk."""
     if not isinstance(cfg, dict):
         return False

@@ -1,0 +1,125 @@
+"""Do the data sets' classes fit the heads of the model?"""
+
+import os
+from collections.abc import Iterator, Sequence
+from inspect import Parameter, signature
+from typing import Any
+
+from mmengine.registry import MODELS
+
+from ..utils.config import registered_class
+from ..utils.errors import ConfigError
+
+# Heads that count something else than the data set's classes
+OTHER_HEADS = ("rpn_head", "semantic_head")
+
+
+def class_names(key: str, dataset: dict, kind: type) -> tuple[str, ...] | None:
+    """The names of a data set's classes, as its config or else its class gives them.
+
+    Args:
+        key: The key of the data set in the config, for messages.
+        dataset: Its config.
+        kind: Its class.
+
+    Returns:
+        The names in the order of the config. None if nothing says them before the
+        data are read.
+
+    Raises:
+        ConfigError: The names are a string, no strings, or two are the same.
+    """
+    metainfo = dataset.get("metainfo") or {}
+    key = f"{key}.metainfo"
+    if "CLASSES" in metainfo:
+        raise ConfigError(f"{key}.CLASSES: it is spelt 'classes' since MMDetection 3")
+    names = metainfo.get("classes")
+    if names is None and dataset.get("classes") is not None:
+        key, names = key.removesuffix(".metainfo"), dataset["classes"]
+    if names is None:
+        names = getattr(kind, "METAINFO", {}).get("classes")
+        return None if names is None else tuple(names)
+    key = f"{key}.classes"
+    accepted = "a tuple of names is accepted"
+    if isinstance(names, str):
+        path = os.path.expanduser(names)
+        if not os.path.isfile(path):
+            raise ConfigError(
+                f"{key}={names!r}: {accepted}, ({names!r},) with the comma, or a file "
+                "with a name a line"
+            )
+        with open(path, encoding="utf-8") as file:
+            names = file.read().splitlines()
+    if not isinstance(names, Sequence) or not names:
+        raise ConfigError(f"{key}={names!r}: {accepted}")
+    seen = set()
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"{key}: {name!r} among {len(names)}; {accepted}")
+        if name in seen:
+            raise ConfigError(f"{key}: {name!r} is named twice; {accepted}")
+        seen.add(name)
+    return tuple(names)
+
+
+def class_counts(
+    model: Any, scope: str | None = None, key: str = "model"
+) -> Iterator[tuple[str, int]]:
+    """Yield the key and the value of each head's `num_classes`, defaults included.
+
+    Proposal heads are left out, and those that segment the background.
+
+    Args:
+        model: The config of a model, or a part of it.
+        scope: The scope of bare names.
+        key: Its key in the config.
+
+    Example:
+        >>> head = dict(type='LinearClsHead', num_classes=10, in_channels=8)
+        >>> dict(class_counts(dict(head=head), 'mmpretrain'))
+        {'model.head.num_classes': 10}
+    """
+    if isinstance(model, list | tuple):
+        for i, part in enumerate(model):
+            yield from class_counts(part, scope, f"{key}.{i}")
+    if not isinstance(model, dict) or key.endswith(OTHER_HEADS):
+        return
+    name = key.rstrip("0123456789.").rpartition(".")[2]
+    if name.endswith("head"):
+        number = model.get("num_classes", _default_count(model.get("type"), scope))
+        if isinstance(number, int) and number > 0:
+            yield f"{key}.num_classes", number
+    for inner, part in model.items():
+        if inner.endswith("head") or not name.endswith("head"):
+            yield from class_counts(part, scope, f"{key}.{inner}")
+
+
+def _default_count(kind: Any, scope: str | None) -> Any:
+    for cls in getattr(registered_class(kind, MODELS, scope), "__mro__", ()):
+        if "__init__" in vars(cls):
+            parameters = signature(cls.__init__).parameters
+            if "num_classes" in parameters:
+                return parameters["num_classes"].default
+            if all(p.kind is not Parameter.VAR_KEYWORD for p in parameters.values()):
+                return None
+    return None
+
+
+def check_label_order(named: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Check that a label means the same class wherever it is known.
+
+    Args:
+        named: A key of the config, and the names of the labels 0, 1, … of its data,
+            of each data set.
+
+    Raises:
+        ConfigError: A label stands for two classes.
+    """
+    for key, names in named[1:]:
+        first, others = named[0]
+        for label, (ours, theirs) in enumerate(zip(others, names, strict=False)):
+            if ours != theirs:
+                raise ConfigError(
+                    f"label {label} is {ours!r} in {first} and {theirs!r} in {key}: the "
+                    "same classes in the same order are accepted"
+                )

@@ -1,0 +1,299 @@
+"""What is in the data sets of a config, checked before a model is built."""
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.evaluation import CocoMetric
+from mmengine.config import Config
+from mmengine.registry import DATASETS, METRICS
+from mmpretrain.datasets import BaseDataset
+
+from ..utils.config import datasets_of, registered_class, type_name
+from ..utils.errors import ConfigError
+from .class_names import check_label_order, class_counts, class_names
+from .coco_boxes import count_boxes
+from .coco_file import CocoFile, check_annotations, read_coco
+from .images import check_images, image_reader
+from .labels import check_labels, read_samples
+from .preflight import downloads, has_scheme, is_remote
+
+NAMED = 8  # of the categories of a file
+
+
+def check_contents(
+    cfg: Config, which: Sequence[str] = ("train", "val"), every_image: bool = False
+) -> list[str]:
+    """Check the annotations, classes and images of the data sets of a config.
+
+    Data sets of COCO's format are read from their json, MMPretrain's are built. Of
+    others, and of data that are remote or downloaded, the classes are compared with
+    the model's heads, no more. `check_data_paths` goes before.
+
+    Args:
+        cfg: The whole config.
+        which: The loaders to check, of `train`, `val` and `test`.
+        every_image: Whether to open each image, with a progress bar, and not a sample.
+
+    Returns:
+        Warnings, a line each: what MMDetection leaves out, and what looks wrong.
+
+    Raises:
+        ConfigError: The data cannot be used, or do not fit the model.
+    """
+    check = _Contents(cfg, every_image)
+    for name in which:
+        loader = cfg.get(f"{name}_dataloader") or {}
+        key = f"{name}_dataloader.dataset"
+        sizes = [
+            check.dataset(name, *d) for d in datasets_of(loader.get("dataset"), key)
+        ]
+        if loader.get("dataset") and "type" in loader.dataset and len(sizes) == 1:
+            wrapped = "dataset" in loader.dataset or "datasets" in loader.dataset
+            if name == "train" and not wrapped:
+                _check_drop_last(loader, sizes[0])
+    for named in check.labels.values():
+        check_label_order(named)
+    return list(dict.fromkeys(check.warnings))
+
+
+class _Contents:
+    """The checks of the data sets of one config; each file is read once."""
+
+    def __init__(self, cfg: Config, every_image: bool):
+        self.cfg = cfg
+        self.scope = cfg.get("default_scope")
+        self.every_image = every_image
+        self.heads = list(class_counts(cfg.get("model"), self.scope))
+        self.files: dict[str, CocoFile] = {}
+        self.warnings: list[str] = []
+        self.labels = defaultdict[type, list[tuple[str, Sequence[str]]]](list)
+
+    def dataset(self, split: str, key: str, dataset: dict) -> int | None:
+        """Check one data set; return the number of its images, if that is known."""
+        kind = registered_class(dataset.get("type"), DATASETS, self.scope)
+        if kind is None:  # which MMEngine says
+            return None
+        classes = class_names(key, dataset, kind)
+        local = _is_local(dataset)
+        ann_file = dataset.get("ann_file")
+        if local and _is_coco(kind) and ann_file and isinstance(ann_file, str):
+            path = os.path.join(dataset.get("data_root") or "", ann_file)
+            return self._coco_dataset(split, key, dataset, path, classes)
+        files = dataset.get("download", downloads(kind))
+        if local and issubclass(kind, BaseDataset) and self.heads and not files:
+            return self._classification(split, key, dataset, kind)
+        if classes is not None and not dataset.get("return_classes"):
+            self._check_count(key, len(classes))
+        return None
+
+    def _check_count(self, key: str, count: int) -> None:
+        """Compare a number of classes with the heads'.
+
+        A detector has as many. A classifier may have more outputs than are used.
+        """
+        detector = self.scope == "mmdet"
+        for head, number in self.heads:
+            if count > number or (detector and count != number):
+                raise ConfigError(
+                    f"{head}={number}, and {key} has {count} classes: {head}={count} "
+                    "is accepted"
+                )
+            if count < number:
+                self.warnings.append(
+                    f"{head}={number}, and {key} has {count} classes: the others are "
+                    "never trained"
+                )
+
+    def _read(self, key: str, path: str) -> CocoFile:
+        if path not in self.files:
+            self.files[path] = read_coco(key, path)
+        return self.files[path]
+
+    def _coco_dataset(
+        self, split: str, key: str, dataset: dict, path: str, classes: tuple[str, ...]
+    ) -> int:
+        ann_key = f"{key}.ann_file"
+        coco = self._read(ann_key, path)
+        _check_classes(key, dataset, classes, coco)
+        if not dataset.get("return_classes"):
+            self._check_count(key, len(classes))
+        names = coco.label_names(classes)
+        if names != list(classes):
+            self.warnings.append(
+                f"{key}.metainfo.classes: MMDetection numbers them in the order of "
+                f"{path}, {_listed(names)}; in another order the names in pictures are "
+                "wrong"
+            )
+        self.labels[CocoDataset].append((ann_key, names))
+        check_annotations(ann_key, coco, ("bbox", "area"))
+        training = not dataset.get("test_mode", False)
+        filter_cfg = dataset.get("filter_cfg") if training else None
+        boxes = count_boxes(ann_key, coco, classes, filter_cfg, dataset.get("indices"))
+        if boxes.left_out:
+            parts = [f"{number} {reason}" for reason, number in boxes.left_out.items()]
+            self.warnings.append(
+                f"{ann_key}={path!r}: {sum(boxes.left_out.values())} of "
+                f"{len(coco.annotations)} boxes are left out, as MMDetection does: "
+                f"{', '.join(parts)}"
+            )
+        metrics = self._metrics(split)
+        needed = split == "train" or any(map(_needs_annotations, metrics.values()))
+        if not boxes.count and needed:
+            _raise_no_box(split, ann_key, coco, boxes.left_out)
+        for metric_key, metric in metrics.items():
+            kind = registered_class(metric.get("type"), METRICS, self.scope)
+            if kind is not None and issubclass(kind, CocoMetric):
+                self._coco_metric(metric_key, metric, ann_key, boxes.images, classes)
+        folder = (dataset.get("data_prefix") or {}).get("img", "")
+        folder = os.path.join(dataset.get("data_root") or "", folder)
+        files = [coco.images[i]["file_name"] for i in boxes.images]
+        self._images(f"{key}.data_prefix.img", dataset, folder, files)
+        return len(boxes.images)
+
+    def _metrics(self, split: str) -> dict[str, dict]:
+        """The evaluator's metrics by their keys; none of the training set."""
+        key = f"{split}_evaluator"
+        metrics = self.cfg.get(key) if split != "train" else None
+        if isinstance(metrics, dict):
+            return {key: metrics}
+        return {f"{key}.{i}": m for i, m in enumerate(metrics or []) if m}
+
+    def _coco_metric(
+        self, key: str, metric: dict, ann_key: str, images: list, classes: tuple
+    ) -> None:
+        path = metric.get("ann_file")
+        if not path or not _is_local(metric):
+            return
+        coco = self._read(f"{key}.ann_file", path)
+        absent = [i for i in images if i not in coco.images]
+        if absent:
+            raise ConfigError(
+                f"{key}.ann_file={path!r}: it has no image of id {absent[0]}, as "
+                f"{len(absent)} of the {len(images)} of {ann_key}; the file of the "
+                "data set is accepted"
+            )
+        if len(coco.images) > len(images):
+            self.warnings.append(
+                f"{key}.ann_file={path!r}: {len(coco.images) - len(images)} of its "
+                f"{len(coco.images)} images are not in {ann_key}, and count as missed"
+            )
+        if _needs_annotations(metric):
+            check_annotations(f"{key}.ann_file", coco, ("bbox", "area", "iscrowd"))
+        names = coco.label_names(classes)
+        self.labels[CocoDataset].append((f"{key}.ann_file", names))
+
+    def _classification(self, split: str, key: str, dataset: dict, kind: type) -> int:
+        built = read_samples(key, dataset, kind, self.scope)
+        first = built.get_data_info(0)
+        metrics = self._metrics(split)
+        if "gt_label" in first:
+            if built.CLASSES is not None:
+                self._check_count(key, len(built.CLASSES))
+                self.labels[kind].append((key, built.CLASSES))
+            check_labels(key, built, self.heads)
+        elif split == "train" or any(map(_needs_annotations, metrics.values())):
+            hint = "; to test without labels: test_evaluator=[]"
+            raise ConfigError(
+                f"{key}: its samples have no labels, and the model has a head for them"
+                f"{'' if split == 'train' else hint}"
+            )
+        if "img_path" in first:
+            infos = map(built.get_data_info, range(len(built)))
+            if not built.serialize_data:
+                infos = built.data_list
+            paths = [info["img_path"] for info in infos]
+            self._images(f"{key}.data_prefix", dataset, "", paths)
+        return len(built)
+
+    def _images(self, key: str, dataset: dict, folder: str, files: list[str]) -> None:
+        read = image_reader(dataset.get("pipeline"), self.scope)
+        if read is not None:
+            paths = [os.path.join(folder, name) for name in files]
+            check_images(key, paths, read, self.every_image)
+
+
+def _is_coco(kind: type) -> bool:
+    """Whether a data set is read as MMDetection's `CocoDataset` reads it."""
+    if not issubclass(kind, CocoDataset) or kind.COCOAPI is not COCO:
+        return False
+    methods = ("load_data_list", "parse_data_info", "filter_data")
+    return all(getattr(kind, m) is getattr(CocoDataset, m) for m in methods)
+
+
+def _is_local(cfg: dict) -> bool:
+    """Whether a data set or a metric reads from this machine's disks alone."""
+    prefix = cfg.get("data_prefix") or ""
+    folders = prefix.values() if isinstance(prefix, dict) else [prefix]
+    paths = [cfg.get("data_root"), cfg.get("ann_file"), *folders]
+    return not is_remote(cfg) and not any(map(has_scheme, filter(None, paths)))
+
+
+def _needs_annotations(metric: dict) -> bool:
+    return not metric.get("format_only") and not type_name(metric).startswith("Dump")
+
+
+def _listed(names: Any) -> str:
+    names = list(map(repr, names))
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+
+def _check_classes(
+    key: str, dataset: dict, classes: tuple[str, ...], coco: CocoFile
+) -> None:
+    names = list(coco.categories.values())
+    absent = [name for name in classes if name not in names]
+    twice = [name for name in classes if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"{key}.ann_file={coco.path!r}: {twice[0]!r} is the name of "
+            f"{names.count(twice[0])} of its categories; names are expected to be unique"
+        )
+    if not absent:
+        return
+    folded = {name.casefold(): name for name in names}
+    near = folded.get(absent[0].casefold())
+    near = [near] if near else get_close_matches(absent[0], names, 1)
+    others = f" and {len(absent) - 1} others are" if absent[1:] else " is"
+    raise ConfigError(
+        f"{key}.metainfo.classes: {absent[0]!r}{others} not in {coco.path}"
+        f"{f'; the nearest is {near[0]!r}' if near else ''}; names of its categories "
+        f"are accepted: {_listed(names)}"
+    )
+
+
+def _raise_no_box(
+    split: str, key: str, coco: CocoFile, left_out: dict[str, int]
+) -> None:
+    all_boxes = len(coco.annotations)
+    found = f"{all_boxes} annotations, of them {sum(left_out.values())} left out"
+    if split == "train":
+        raise ConfigError(
+            f"{key}={coco.path!r}: no box is left to train on ({found}, the others "
+            "crowds, of other classes, or on images that filter_cfg or indices drop)"
+        )
+    raise ConfigError(
+        f"{key}={coco.path!r}: no box is there to evaluate with ({found}); to test "
+        f"without annotations: {split}_evaluator=[], or {split}_evaluator=dict("
+        "type='CocoMetric', format_only=True, outfile_prefix='FILE'), which writes the "
+        "boxes that are found"
+    )
+
+
+def _check_drop_last(loader: dict, size: int | None) -> None:
+    """An epoch of no batch would train nothing, and say nothing."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    batch = loader.get("batch_size")
+    if not loader.get("drop_last") or size is None or not isinstance(batch, int):
+        return
+    if math.ceil(size / processes) < batch:
+        raise ConfigError(
+            f"train_dataloader.batch_size={batch}: more than the {size} images for "
+            f"{processes} process(es), and drop_last leaves out what is less than a "
+            "batch"
+        )
