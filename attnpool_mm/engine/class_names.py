@@ -120,6 +120,6 @@ def check_label_order(named: Sequence[tuple[str, Sequence[str]]]) -> None:
         for label, (ours, theirs) in enumerate(zip(others, names, strict=False)):
             if ours != theirs:
                 raise ConfigError(
-                    f"label {label} is {ours!r} in {first} and {theirs!r} in {key}: the "
-                    "same classes in the same order are accepted"
+                    f"label {label} is {ours!r} in {first} and {theirs!r} in {key}: "
+                    "the same classes in the same order are accepted"
                 )

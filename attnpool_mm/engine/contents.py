@@ -252,7 +252,7 @@ def _check_classes(
     if twice:
         raise ConfigError(
             f"{key}.ann_file={coco.path!r}: {twice[0]!r} is the name of "
-            f"{names.count(twice[0])} of its categories; names are expected to be unique"
+            f"{names.count(twice[0])} of its categories; unique names are expected"
         )
     if not absent:
         return

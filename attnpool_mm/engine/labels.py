@@ -69,6 +69,6 @@ def check_labels(
         if lows[index] < 0 or highs[index] >= number:
             sample = dataset.get_data_info(index).get("img_path", f"sample {index}")
             raise ConfigError(
-                f"{key}: label {labels[index]} of {sample}, and {head}={number}: labels "
-                f"from 0 to {number - 1} are accepted"
+                f"{key}: label {labels[index]} of {sample}, and {head}={number}: "
+                f"labels from 0 to {number - 1} are accepted"
             )
