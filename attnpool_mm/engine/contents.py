@@ -50,13 +50,10 @@ def check_contents(
     for name in which:
         loader = cfg.get(f"{name}_dataloader") or {}
         key = f"{name}_dataloader.dataset"
-        sizes = [
-            check.dataset(name, *d) for d in datasets_of(loader.get("dataset"), key)
-        ]
-        if loader.get("dataset") and "type" in loader.dataset and len(sizes) == 1:
-            wrapped = "dataset" in loader.dataset or "datasets" in loader.dataset
-            if name == "train" and not wrapped:
-                _check_drop_last(loader, sizes[0])
+        for inner, dataset in datasets_of(loader.get("dataset"), key):
+            size = check.dataset(name, inner, dataset)
+            if name == "train" and inner == key:  # no wrapper changes the number
+                _check_drop_last(loader, size)
     for named in check.labels.values():
         check_label_order(named)
     return list(dict.fromkeys(check.warnings))

@@ -81,7 +81,8 @@ def check_values(cfg: Config) -> None:
             continue
         _check_int(f"{name}.batch_size", loader.get("batch_size"))
         _check_int(f"{name}.num_workers", loader.get("num_workers"), minimum=0)
-        if "batch_size" not in loader and loader and not loader.get("batch_sampler"):
+        sized = {"batch_size", "batch_sampler"}
+        if loader and all(loader.get(key) is None for key in sized):
             raise ConfigError(f"{name}.batch_size: an integer of at least 1 is needed")
     wrapper = cfg.get("optim_wrapper") or {}
     for key, value in _numbers(wrapper, "optim_wrapper"):
