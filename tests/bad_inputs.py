@@ -288,6 +288,8 @@ BOX_CASES = [
          change=text("<html>", "images/4.png")),
     Case("an image of no bytes", ("data_prefix.img", "1.png"),
          change=text("", "images/1.png")),
+    Case("a folder of images under another name", (f"{TRAIN}.data_prefix=", "img"),
+         (f"{TRAIN}.data_prefix=images",)),
     Case("an image in another folder", ("data_prefix.img", "1.png"),
          (f"{TRAIN}.data_prefix.img=train",)),
 ]  # fmt: skip

@@ -116,6 +116,12 @@ class _Contents:
         self, split: str, key: str, dataset: dict, path: str, classes: tuple[str, ...]
     ) -> int:
         ann_key = f"{key}.ann_file"
+        prefix = dataset.get("data_prefix")
+        if not isinstance(prefix, dict) or not isinstance(prefix.get("img"), str):
+            raise ConfigError(
+                f"{key}.data_prefix={prefix!r}: dict(img=FOLDER) is accepted, the "
+                "folder of the images below data_root"
+            )
         coco = self._read(ann_key, path)
         _check_classes(key, dataset, classes, coco)
         if not dataset.get("return_classes"):
@@ -147,8 +153,7 @@ class _Contents:
             kind = registered_class(metric.get("type"), METRICS, self.scope)
             if kind is not None and issubclass(kind, CocoMetric):
                 self._coco_metric(metric_key, metric, ann_key, boxes.images, classes)
-        folder = (dataset.get("data_prefix") or {}).get("img", "")
-        folder = os.path.join(dataset.get("data_root") or "", folder)
+        folder = os.path.join(dataset.get("data_root") or "", prefix["img"])
         files = [coco.images[i]["file_name"] for i in boxes.images]
         self._images(f"{key}.data_prefix.img", dataset, folder, files)
         return len(boxes.images)
