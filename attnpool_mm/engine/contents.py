@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from mmdet.datasets import CocoDataset
+from mmdet.datasets import BaseDetDataset, CocoDataset, CocoPanopticDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
@@ -85,7 +85,8 @@ class _Contents:
         files = dataset.get("download", downloads(kind))
         if local and issubclass(kind, BaseDataset) and self.heads and not files:
             return self._classification(split, key, dataset, kind)
-        if classes is not None and not dataset.get("return_classes"):
+        counted = self.scope != "mmdet" or _has_labels_of_heads(kind)
+        if classes is not None and counted and not dataset.get("return_classes"):
             self._check_count(key, len(classes))
         return None
 
@@ -226,6 +227,16 @@ def _is_coco(kind: type) -> bool:
         return False
     methods = ("load_data_list", "parse_data_info", "filter_data")
     return all(getattr(kind, m) is getattr(CocoDataset, m) for m in methods)
+
+
+def _has_labels_of_heads(kind: type) -> bool:
+    """Whether a detector's heads have an output for each class of such a data set.
+
+    Not so of videos, which have people alone labelled, and of panoptic data, of whose
+    classes many are background.
+    """
+    detection = issubclass(kind, BaseDetDataset)
+    return detection and not issubclass(kind, CocoPanopticDataset)
 
 
 def _is_local(cfg: dict) -> bool:

@@ -49,6 +49,7 @@ class StopOnInvalidLossHook(Hook):
     def __init__(self, patience: int = 5, interval: int = 10):
         self.patience = check_int("patience", patience)
         self.interval = check_int("interval", interval)
+        self._iteration = 0
         self._streak = torch.zeros((), dtype=torch.long)  # up to now
         self._longest = torch.zeros((), dtype=torch.long)  # since the last look
 
@@ -60,6 +61,7 @@ class StopOnInvalidLossHook(Hook):
         outputs: dict | None = None,
     ) -> None:
         """Count the loss of an iteration."""
+        self._iteration = runner.iter + 1
         loss = (outputs or {}).get("loss")
         if loss is None:
             return
@@ -99,14 +101,13 @@ class StopOnInvalidLossHook(Hook):
             what = f"{len(bad)} parameters are NaN or infinite, such as {bad[0]}"
             raise self._error(runner, what)
 
-    @staticmethod
-    def _error(runner: Runner, what: str) -> ConfigError:
+    def _error(self, runner: Runner, what: str) -> ConfigError:
         pointer = Path(runner.work_dir, "last_checkpoint")
         last = "there is no checkpoint yet"
         if pointer.is_file():
             last = f"the last checkpoint is {pointer.read_text().strip()}"
         return ConfigError(
-            f"training stopped at iteration {runner.iter + 1}: {what}; {ADVICE}; {last}"
+            f"training stopped at iteration {self._iteration}: {what}; {ADVICE}; {last}"
         )
 
 
@@ -119,6 +120,7 @@ def add_invalid_loss_hook(cfg: Config) -> None:
     kinds = {type_name(hook) for hook in custom}
     if kinds & {StopOnInvalidLossHook.__name__, "CheckInvalidLossHook"}:
         return
-    hooks = cfg.setdefault("default_hooks", {})
-    if "invalid_loss" not in hooks:
-        hooks.invalid_loss = {"type": "attnpool_mm.StopOnInvalidLossHook"}
+    if cfg.get("default_hooks") is None:
+        cfg.default_hooks = {}
+    hook = {"type": "attnpool_mm.StopOnInvalidLossHook"}
+    cfg.default_hooks.setdefault("invalid_loss", hook)

@@ -74,7 +74,10 @@ def check_values(cfg: Config) -> None:
     """
     train_cfg = cfg.get("train_cfg") or {}
     for name in ("max_epochs", "max_iters", "val_interval"):
-        _check_int(f"train_cfg.{name}", train_cfg.get(name))
+        value = train_cfg.get(name)
+        if isinstance(value, float) and value.is_integer():  # which MMEngine takes
+            value = int(value)
+        _check_int(f"train_cfg.{name}", value)
     for name in LOADERS:
         loader = cfg.get(name) or {}
         if not isinstance(loader, dict):

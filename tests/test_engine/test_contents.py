@@ -54,7 +54,9 @@ def _moved(part, source, folder):
 def check(cfg, tool="train", **options):
     check_parts(cfg, tool)
     check_values(cfg)
-    return check_contents(cfg, ("train", "val") if tool == "train" else ("test",), **options)
+    return check_contents(
+        cfg, ("train", "val") if tool == "train" else ("test",), **options
+    )
 
 
 @pytest.mark.parametrize("case", bad_inputs.CASES, ids=lambda case: case.name)
@@ -205,7 +207,9 @@ def test_every_image_is_opened_if_asked(config_of, capsys):
     def change(folder):
         for name in bad_inputs.NAMES:
             for i in range(2, 4):
-                shutil.copy(folder / f"train/{name}/0.png", folder / f"train/{name}/{i}.png")
+                shutil.copy(
+                    folder / f"train/{name}/0.png", folder / f"train/{name}/{i}.png"
+                )
         (folder / "train/apple/1.png").write_bytes(b"")
 
     cfg = config_of("classifier", change=change)
