@@ -13,7 +13,7 @@ from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, newest_checkpoint, preflight
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
-from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook
+from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook, drop_disabled_hook
 from attnpool_mm.engine.values import check_parts, check_values
 
 
@@ -57,6 +57,7 @@ def configure(args: argparse.Namespace) -> Config:
         launch.use_amp(cfg)
     add_invalid_loss_hook(cfg)  # before the options, which may set it
     launch.merge_options(cfg, args.cfg_options)
+    drop_disabled_hook(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:

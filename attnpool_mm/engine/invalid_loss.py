@@ -112,15 +112,21 @@ class StopOnInvalidLossHook(Hook):
 
 
 def add_invalid_loss_hook(cfg: Config) -> None:
-    """Add the hook to a config's default hooks, unless one of its kind is there.
-
-    `default_hooks.invalid_loss=None` in the config switches it off.
-    """
+    """Add the hook to a config's default hooks, unless one of its kind is there."""
+    if cfg.get("default_hooks") is None:
+        cfg.default_hooks = {}
     custom = cfg.get("custom_hooks") or []
     kinds = {type_name(hook) for hook in custom}
     if kinds & {StopOnInvalidLossHook.__name__, "CheckInvalidLossHook"}:
         return
-    if cfg.get("default_hooks") is None:
-        cfg.default_hooks = {}
     hook = {"type": "attnpool_mm.StopOnInvalidLossHook"}
     cfg.default_hooks.setdefault("invalid_loss", hook)
+
+
+def drop_disabled_hook(cfg: Config) -> None:
+    """Take out `default_hooks.invalid_loss=None`, which switches the hook off.
+
+    MMEngine understands None of its own default hooks alone.
+    """
+    if cfg.default_hooks.get("invalid_loss") is None:
+        cfg.default_hooks.pop("invalid_loss", None)

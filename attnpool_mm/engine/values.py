@@ -36,29 +36,33 @@ def check_parts(cfg: Config, needed: str) -> None:
         needed: `train` or `test`: the loop that runs. The others may be absent whole.
 
     Raises:
-        ConfigError: Something is missing, or is no dict.
+        ConfigError: Something is missing, or is no dict; names the config's file.
 
     Example:
-        >>> check_parts(Config(dict(default_scope='mmpretrain')), 'train')
-        Traceback (most recent call last):
-        attnpool_mm.utils.errors.ConfigError: model: the config has none; a dict ...
+        >>> try:
+        ...     check_parts(Config(dict(default_scope='mmpretrain')), 'train')
+        ... except ConfigError as error:
+        ...     print(error)
+        it has no model; a dict with a type is accepted
     """
+    where = f"config {cfg.filename}: " if cfg.filename else ""
     model = cfg.get("model")
     if model is None:
-        raise ConfigError("model: the config has none; a dict with a type is accepted")
+        raise ConfigError(f"{where}it has no model; a dict with a type is accepted")
     if not isinstance(model, dict) or not model.get("type"):
-        raise ConfigError(f"model={model!r}: a dict with a type is accepted")
+        raise ConfigError(f"{where}model={model!r}: a dict with a type is accepted")
     for loop, names in LOOPS.items():
         absent = [name for name in names if cfg.get(name) is None]
         if absent and (loop == needed or len(absent) < len(names)):
             raise ConfigError(
-                f"{absent[0]}: the config has none; {', '.join(names)} are needed "
-                f"together{'' if loop == needed else ', or all of them None'}"
+                f"{where}it has no {absent[0]}; {', '.join(names)} are needed together"
+                f"{'' if loop == needed else ', or all of them None'}"
             )
     for loop in LOOPS:
         loader = cfg.get(f"{loop}_dataloader") or {}
         if not isinstance(loader, dict) or not loader.get("dataset", True):
-            raise ConfigError(f"{loop}_dataloader: a dict with a dataset is accepted")
+            name = f"{loop}_dataloader"
+            raise ConfigError(f"{where}{name}: a dict with a dataset is accepted")
 
 
 def check_values(cfg: Config) -> None:
@@ -68,9 +72,11 @@ def check_values(cfg: Config) -> None:
         ConfigError: One is not what it can be, naming its key and what is accepted.
 
     Example:
-        >>> check_values(Config(dict(train_cfg=dict(by_epoch=True, max_epochs=0))))
-        Traceback (most recent call last):
-        attnpool_mm.utils.errors.ConfigError: train_cfg.max_epochs=0: an integer of ...
+        >>> try:
+        ...     check_values(Config(dict(train_cfg=dict(max_epochs=0))))
+        ... except ConfigError as error:
+        ...     print(error)
+        train_cfg.max_epochs=0: an integer of at least 1 is accepted
     """
     train_cfg = cfg.get("train_cfg") or {}
     for name in ("max_epochs", "max_iters", "val_interval"):

@@ -290,6 +290,15 @@ def test_errors(shape, num_bytes, message):
         measure_complexity(nn.Conv2d(3, 4, 3), shape, num_bytes)
 
 
+@pytest.mark.parametrize("error", [AssertionError, IndexError, TypeError])
+def test_networks_that_refuse_an_image(error):
+    def forward(net, x):
+        raise error("side 8")
+
+    with pytest.raises(ConfigError, match=r"shape=\(3, 8, 8\): Net .*side 8"):
+        measure_complexity(Net(forward), (3, 8, 8))
+
+
 def test_values_are_needed():
     model = Net(lambda net, x: x * x.mean().item())
     with pytest.raises(ConfigError, match=r"shape=\(3, 8, 8\): Net "):

@@ -3,7 +3,7 @@
 import shutil
 from copy import deepcopy
 
-import bad_inputs
+import bad_input_cases
 import pytest
 from mmengine.config import Config
 
@@ -19,8 +19,8 @@ from attnpool_mm.utils.errors import ConfigError
 def good(tmp_path_factory):
     """The folder of the inputs, and the configs."""
     folder = tmp_path_factory.mktemp("inputs") / "good"
-    bad_inputs.write_inputs(folder)
-    names = bad_inputs.TEXTS
+    bad_input_cases.write_inputs(folder)
+    names = bad_input_cases.TEXTS
     return folder, {name: Config.fromfile(folder / f"{name}.py") for name in names}
 
 
@@ -59,7 +59,7 @@ def check(cfg, tool="train", **options):
     )
 
 
-@pytest.mark.parametrize("case", bad_inputs.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", bad_input_cases.CASES, ids=lambda case: case.name)
 def test_bad_inputs(case, config_of):
     cfg = config_of(case.config, *case.options, change=case.change)
     with pytest.raises(ConfigError) as caught:
@@ -73,11 +73,11 @@ def test_bad_inputs(case, config_of):
 
 
 def test_there_are_many():
-    assert len(bad_inputs.CASES) >= 60
-    assert len({case.name for case in bad_inputs.CASES}) >= 60
+    assert len(bad_input_cases.CASES) >= 60
+    assert len({case.name for case in bad_input_cases.CASES}) >= 60
 
 
-@pytest.mark.parametrize("name", bad_inputs.TEXTS)
+@pytest.mark.parametrize("name", bad_input_cases.TEXTS)
 def test_good_inputs_pass_without_a_word(config_of, name):
     cfg = config_of(name)
     assert check(cfg) == []
@@ -96,7 +96,7 @@ class TestWarnings:
             rows[5].update(category_id=9)
             rows[6].update(image_id=9)
 
-        cfg = config_of("detector", change=bad_inputs.edit(change))
+        cfg = config_of("detector", change=bad_input_cases.edit(change))
         (warning,) = check(cfg)
         assert "\n" not in warning
         counts = ("7 of 12", "1 of an unknown image", "1 not a number",
@@ -140,7 +140,7 @@ class TestWrappers:
         ids=["repeat", "balanced", "mix", "concat", "two"],
     )  # fmt: skip
     def test_data_sets_in_wrappers(self, config_of, wrap, inner):
-        change = bad_inputs.without("annotations", "area")
+        change = bad_input_cases.without("annotations", "area")
         cfg = config_of("detector", change=change)
         cfg.train_dataloader.dataset = wrap(cfg.train_dataloader.dataset)
         with pytest.raises(ConfigError, match="area") as caught:
@@ -165,20 +165,20 @@ class TestAccepted:
         "options, change",
         [
             (("train_dataloader.dataset.metainfo.classes={root}/names",),
-             bad_inputs.text("apple\npear\nplum\n", "names")),
+             bad_input_cases.text("apple\npear\nplum\n", "names")),
             (("val_evaluator.format_only=True", "val_evaluator.outfile_prefix=x"),
-             bad_inputs.edit(lambda c: c.pop("annotations"), "val.json")),
+             bad_input_cases.edit(lambda c: c.pop("annotations"), "val.json")),
             (("val_evaluator=[]",),
-             bad_inputs.edit(lambda c: c.pop("annotations"), "val.json")),
-            ((), bad_inputs.without("annotations", "iscrowd")),  # not evaluated
-            ((), bad_inputs.having("annotations", bbox=[-5, -5, 90, 90])),  # clipped
-            ((), bad_inputs.edit(lambda c: c["annotations"].append(
+             bad_input_cases.edit(lambda c: c.pop("annotations"), "val.json")),
+            ((), bad_input_cases.without("annotations", "iscrowd")),  # not evaluated
+            ((), bad_input_cases.having("annotations", bbox=[-5, 0, 90, 9])),  # clipped
+            ((), bad_input_cases.edit(lambda c: c["annotations"].append(
                 dict(id=99, image_id=1, category_id=1, ignore=1)))),
             (("train_dataloader.dataset.pipeline.0.ignore_empty=True",),
              lambda folder: (folder / "images" / "1.png").unlink()),
             (("train_dataloader.dataset.type=LVISV1Dataset",
               "train_dataloader.dataset.metainfo.classes=(a,b,c)"),
-             bad_inputs.text("[]")),  # has a format of its own
+             bad_input_cases.text("[]")),  # has a format of its own
         ],
         ids=["names in a file", "format_only", "no evaluator", "iscrowd", "outside",
              "ignored", "empty", "LVIS"],
@@ -205,7 +205,7 @@ def test_every_image_is_opened_if_asked(config_of, capsys):
     """A broken one that the sample misses: the sample has 5 of 12."""
 
     def change(folder):
-        for name in bad_inputs.NAMES:
+        for name in bad_input_cases.NAMES:
             for i in range(2, 4):
                 shutil.copy(
                     folder / f"train/{name}/0.png", folder / f"train/{name}/{i}.png"

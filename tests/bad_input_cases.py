@@ -7,7 +7,7 @@ the real commands.
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -76,8 +76,11 @@ test_cfg = dict()
 TEXTS = {"detector": DETECTOR, "classifier": CLASSIFIER}
 
 
-def write_inputs(folder: Path) -> None:
-    """Write the two configs and their data, four images a split and three classes."""
+def write_inputs(folder: Path, root: str | None = None) -> None:
+    """Write the two configs and their data, four images a split and three classes.
+
+    The configs name the folder as `root` (default: its path).
+    """
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     for first, split in ((1, "train"), (11, "val")):
@@ -106,7 +109,7 @@ def write_inputs(folder: Path) -> None:
                 lines.append(f"{name}/{i}.png {label}\n")
         (folder / f"{split}.txt").write_text("".join(lines))
     for name, text in TEXTS.items():
-        (folder / f"{name}.py").write_text(text.format(root=folder))
+        (folder / f"{name}.py").write_text(text.format(root=root or folder))
 
 
 @dataclass
@@ -129,7 +132,7 @@ class Case:
     change: Callable[[Path], None] | None = None
     config: str = "detector"
     tool: str = "train"
-    words: tuple[str, ...] = field(default=())
+    words: tuple[str, ...] = ()
 
 
 def edit(change: Callable[[dict], None], file: str = "train.json") -> Callable:
@@ -371,5 +374,44 @@ VALUE_CASES = [
     Case("a batch larger than the data, and drop_last",
          ("train_dataloader.batch_size=100", "4", "drop_last"),
          ("train_dataloader.batch_size=100", "train_dataloader.drop_last=True")),
+]  # fmt: skip
+BROKEN_CONFIGS = {
+    "a name that is not defined": ("scope = mmdet\n", ("line 1", "mmdet")),
+    "a key that is not there": ("x = dict()['model']\n", ("line 1", "model")),
+    "a bracket too few": ("x = dict(\n", ("line 1",)),
+    "a base that is not there": ("_base_ = './no.py'\n", ("no.py",)),
+    "a base's variable that is not there":
+        ("_base_ = './classifier.py'\nx = _base_.modell\n", ("line 2", "modell")),
+    "a dict over a number": ("_base_ = './classifier.py'\n"
+                             "train_cfg = dict(max_epochs=dict(a=1))\n",
+                             ("max_epochs",)),
+    "an import that fails": ("custom_imports = dict(imports=['no_such_module'])\n",
+                             ("no_such_module",)),
+    "no model": ("default_scope = 'mmdet'\n", ("model",)),
+    "no default_scope": ("model = dict()\n", ("default_scope=None",)),
+    "a picture": ("\x00\x01", ()),
+}  # fmt: skip
+# What needs a whole command
+COMMAND_CASES = [
+    *(
+        Case(f"a config file with {name}", ("detector.py", *said),
+             change=text(content, "detector.py"))
+        for name, (content, said) in BROKEN_CONFIGS.items()
+    ),
+    Case("a config that is a folder", ("detector.py",), change=lambda folder: (
+        (folder / "detector.py").unlink(),
+        (folder / "images").rename(folder / "detector.py"))),
+    Case("a work folder that is a file", ("work_dir=", "list.json"),
+         change=text("[]", "list.json"), words=("--work-dir", "list.json")),
+    Case("a work folder that cannot be made", ("work_dir='/proc/new'",),
+         words=("--work-dir", "/proc/new")),
+    Case("an image that the sample misses", ("1 of", "apple/1.png"),
+         change=lambda folder: [
+             shutil.copy(folder / "train/plum/0.png", folder / f"train/plum/{i}.png")
+             for i in range(2, 8)] + [text("", "train/apple/1.png")(folder)],
+         config="classifier", words=("--check-data",)),
+    Case("a loss that is no number", ("iteration", "optim_wrapper.optimizer.lr"),
+         ("optim_wrapper.optimizer.lr=1e30", "train_cfg.max_epochs=90"),
+         config="classifier"),
 ]  # fmt: skip
 CASES = [*CLASS_CASES, *FILE_CASES, *BOX_CASES, *LABEL_CASES, *VALUE_CASES]
