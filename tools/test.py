@@ -16,6 +16,7 @@ from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, preflight
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.values import check_parts, check_values
+from attnpool_mm.engine.work_dir import check_work_dir
 from attnpool_mm.utils.errors import ConfigError
 
 PICKLES = (".pkl", ".pickle")
@@ -154,7 +155,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = configure(args)
     check_parts(cfg, "test")
     check_values(cfg)
-    preflight.check_work_dir(cfg.work_dir)
+    check_work_dir(cfg.work_dir)
     preflight.check_data_paths(cfg, ("test",))
     preflight.check_checkpoint_path(cfg.load_from)
     launch.check_visualizer(cfg)

@@ -15,6 +15,7 @@ from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
 from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook, drop_disabled_hook
 from attnpool_mm.engine.values import check_parts, check_values
+from attnpool_mm.engine.work_dir import check_work_dir
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     cfg = configure(args)
     check_parts(cfg, "train")
     check_values(cfg)
-    preflight.check_work_dir(cfg.work_dir)
+    check_work_dir(cfg.work_dir)
     preflight.check_data_paths(cfg, ("train", "val"))
     preflight.check_checkpoint_path(cfg.get("load_from"))
     if args.resume not in (None, "auto"):

@@ -1,15 +1,19 @@
 """Do the data sets' classes fit the heads of the model?"""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.registry import MODELS
 
 from ..utils.config import registered_class
 from ..utils.errors import ConfigError
+from .coco_file import CocoFile
 
+NAMED = 8  # of the names that a message lists
 # Heads that count something else than the data set's classes
 OTHER_HEADS = ("rpn_head", "semantic_head")
 
@@ -31,6 +35,8 @@ def class_names(key: str, dataset: dict, kind: type) -> tuple[str, ...] | None:
     """
     metainfo = dataset.get("metainfo") or {}
     key = f"{key}.metainfo"
+    if not isinstance(metainfo, dict):
+        raise ConfigError(f"{key}={metainfo!r}: dict(classes=(…)) is accepted")
     if "CLASSES" in metainfo:
         raise ConfigError(f"{key}.CLASSES: it is spelt 'classes' since MMDetection 3")
     names = metainfo.get("classes")
@@ -123,3 +129,66 @@ def check_label_order(named: Sequence[tuple[str, Sequence[str]]]) -> None:
                     f"label {label} is {ours!r} in {first} and {theirs!r} in {key}: "
                     "the same classes in the same order are accepted"
                 )
+
+
+def check_coco_classes(key: str, classes: Sequence[str], coco: CocoFile) -> None:
+    """Check that a json of COCO's format has each class, once.
+
+    Args:
+        key: The key of the data set in the config, for messages.
+        classes: The names of its classes.
+        coco: The json.
+
+    Raises:
+        ConfigError: It does not, naming the nearest of its categories.
+    """
+    names = list(coco.categories.values())
+    absent = [name for name in classes if name not in names]
+    twice = [name for name in classes if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"{key}.ann_file={coco.path!r}: {twice[0]!r} is the name of "
+            f"{names.count(twice[0])} of its categories; unique names are expected"
+        )
+    if not absent:
+        return
+    folded = {name.casefold(): name for name in names}
+    near = folded.get(absent[0].casefold())
+    near = [near] if near else get_close_matches(absent[0], names, 1)
+    others = f" and {len(absent) - 1} others are" if absent[1:] else " is"
+    raise ConfigError(
+        f"{key}.metainfo.classes: {absent[0]!r}{others} not in {coco.path}"
+        f"{f'; the nearest is {near[0]!r}' if near else ''}; names of its categories "
+        f"are accepted: {listed(names)}"
+    )
+
+
+def check_mixed_labels(cfg: Config, heads: Sequence[tuple[str, int]]) -> None:
+    """Check the length of the label vectors that Mixup and CutMix make.
+
+    Args:
+        cfg: The whole config.
+        heads: What `class_counts` yields of its model.
+
+    Raises:
+        ConfigError: The preprocessor's `num_classes` is not the head's.
+    """
+    outer, inner = cfg.get("data_preprocessor"), cfg.get("model") or {}
+    inner = inner.get("data_preprocessor") if isinstance(inner, dict) else None
+    key = "data_preprocessor" if inner is None else "model.data_preprocessor"
+    given = (outer if inner is None else inner) or {}
+    number = given.get("num_classes")
+    if number is None or not (given.get("batch_augments") or given.get("to_onehot")):
+        return
+    for head, expected in heads:
+        if number != expected:
+            raise ConfigError(
+                f"{key}.num_classes={number}, and {head}={expected}: the same number "
+                "is accepted"
+            )
+
+
+def listed(names: Iterable[str]) -> str:
+    """The names as text, the first few of many."""
+    names = list(map(repr, names))
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")

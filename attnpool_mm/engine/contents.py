@@ -4,8 +4,6 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from difflib import get_close_matches
-from typing import Any
 
 from mmdet.datasets import BaseDetDataset, CocoDataset, CocoPanopticDataset
 from mmdet.datasets.api_wrappers import COCO
@@ -16,14 +14,19 @@ from mmpretrain.datasets import BaseDataset
 
 from ..utils.config import datasets_of, registered_class, type_name
 from ..utils.errors import ConfigError
-from .class_names import check_label_order, class_counts, class_names
+from .class_names import (
+    check_coco_classes,
+    check_label_order,
+    check_mixed_labels,
+    class_counts,
+    class_names,
+    listed,
+)
 from .coco_boxes import count_boxes
 from .coco_file import CocoFile, check_annotations, read_coco
 from .images import check_images, image_reader
 from .labels import check_labels, read_samples
 from .preflight import downloads, has_scheme, is_remote
-
-NAMED = 8  # of the categories of a file
 
 
 def check_contents(
@@ -47,6 +50,7 @@ def check_contents(
         ConfigError: The data cannot be used, or do not fit the model.
     """
     check = _Contents(cfg, every_image)
+    check_mixed_labels(cfg, check.heads)
     for name in which:
         loader = cfg.get(f"{name}_dataloader") or {}
         key = f"{name}_dataloader.dataset"
@@ -124,14 +128,14 @@ class _Contents:
                 "folder of the images below data_root"
             )
         coco = self._read(ann_key, path)
-        _check_classes(key, dataset, classes, coco)
+        check_coco_classes(key, classes, coco)
         if not dataset.get("return_classes"):
             self._check_count(key, len(classes))
         names = coco.label_names(classes)
         if names != list(classes):
             self.warnings.append(
                 f"{key}.metainfo.classes: MMDetection numbers them in the order of "
-                f"{path}, {_listed(names)}; in another order the names in pictures are "
+                f"{path}, {listed(names)}; in another order the names in pictures are "
                 "wrong"
             )
         self.labels[CocoDataset].append((ann_key, names))
@@ -149,7 +153,10 @@ class _Contents:
         metrics = self._metrics(split)
         needed = split == "train" or any(map(_needs_annotations, metrics.values()))
         if not boxes.count and needed:
-            _raise_no_box(split, ann_key, coco, boxes.left_out)
+            error = _no_box(split, ann_key, coco, boxes.left_out)
+            if split != "train" or ".datasets." not in key:
+                raise error
+            self.warnings.append(str(error))  # images of the background, perhaps
         for metric_key, metric in metrics.items():
             kind = registered_class(metric.get("type"), METRICS, self.scope)
             if kind is not None and issubclass(kind, CocoMetric):
@@ -181,7 +188,8 @@ class _Contents:
                 f"{len(absent)} of the {len(images)} of {ann_key}; the file of the "
                 "data set is accepted"
             )
-        if len(coco.images) > len(images):
+        alone = ".datasets." not in ann_key
+        if alone and len(coco.images) > len(images):
             self.warnings.append(
                 f"{key}.ann_file={path!r}: {len(coco.images) - len(images)} of its "
                 f"{len(coco.images)} images are not in {ann_key}, and count as missed"
@@ -251,46 +259,17 @@ def _needs_annotations(metric: dict) -> bool:
     return not metric.get("format_only") and not type_name(metric).startswith("Dump")
 
 
-def _listed(names: Any) -> str:
-    names = list(map(repr, names))
-    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
-
-
-def _check_classes(
-    key: str, dataset: dict, classes: tuple[str, ...], coco: CocoFile
-) -> None:
-    names = list(coco.categories.values())
-    absent = [name for name in classes if name not in names]
-    twice = [name for name in classes if names.count(name) > 1]
-    if twice:
-        raise ConfigError(
-            f"{key}.ann_file={coco.path!r}: {twice[0]!r} is the name of "
-            f"{names.count(twice[0])} of its categories; unique names are expected"
-        )
-    if not absent:
-        return
-    folded = {name.casefold(): name for name in names}
-    near = folded.get(absent[0].casefold())
-    near = [near] if near else get_close_matches(absent[0], names, 1)
-    others = f" and {len(absent) - 1} others are" if absent[1:] else " is"
-    raise ConfigError(
-        f"{key}.metainfo.classes: {absent[0]!r}{others} not in {coco.path}"
-        f"{f'; the nearest is {near[0]!r}' if near else ''}; names of its categories "
-        f"are accepted: {_listed(names)}"
-    )
-
-
-def _raise_no_box(
+def _no_box(
     split: str, key: str, coco: CocoFile, left_out: dict[str, int]
-) -> None:
+) -> ConfigError:
     all_boxes = len(coco.annotations)
     found = f"{all_boxes} annotations, of them {sum(left_out.values())} left out"
     if split == "train":
-        raise ConfigError(
+        return ConfigError(
             f"{key}={coco.path!r}: no box is left to train on ({found}, the others "
             "crowds, of other classes, or on images that filter_cfg or indices drop)"
         )
-    raise ConfigError(
+    return ConfigError(
         f"{key}={coco.path!r}: no box is there to evaluate with ({found}); to test "
         f"without annotations: {split}_evaluator=[], or {split}_evaluator=dict("
         "type='CocoMetric', format_only=True, outfile_prefix='FILE'), which writes the "

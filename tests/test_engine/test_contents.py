@@ -148,6 +148,17 @@ class TestWrappers:
         key = f"train_dataloader.dataset.{inner}.ann_file="
         assert str(caught.value).startswith(key)
 
+    def test_a_set_of_backgrounds_beside_another(self, config_of):
+        change = bad_input_cases.having("annotations", "val.json", True, iscrowd=1)
+        cfg = config_of("detector", change=change)
+        boxes = cfg.train_dataloader.dataset
+        cfg.train_dataloader.dataset = dict(
+            type="ConcatDataset", datasets=[boxes, dict(boxes, ann_file="val.json")]
+        )
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+        (warning,) = check(cfg)
+        assert "dataset.datasets.1.ann_file=" in warning
+
     def test_a_file_is_read_once(self, config_of, monkeypatch):
         cfg = config_of("detector")
         cfg.val_evaluator = [cfg.val_evaluator, deepcopy(cfg.val_evaluator)]

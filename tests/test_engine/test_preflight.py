@@ -143,19 +143,6 @@ class TestDataPaths:
             preflight.check_checkpoint_path("absent.pth")
 
 
-def test_work_dir(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    for path in (tmp_path, tmp_path / "new" / "newer"):
-        preflight.check_work_dir(str(path))
-    monkeypatch.chdir(tmp_path)
-    preflight.check_work_dir("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    for path in (tmp_path / "file", tmp_path / "file" / "new", Path("/proc/new")):
-        with pytest.raises(ConfigError, match=f"work_dir='{path}'") as caught:
-            preflight.check_work_dir(str(path))
-        assert "\n" not in str(caught.value)
-
-
 @pytest.fixture
 def digits(tmp_path):
     cfg = Config.fromfile(CONFIG / "resnet18-nlp-stage-end_1xb64_digits.py")
