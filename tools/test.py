@@ -14,6 +14,7 @@ from mmengine.evaluator import DumpResults
 
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, preflight
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.values import check_parts, check_values
 from attnpool_mm.engine.work_dir import check_work_dir
@@ -156,6 +157,7 @@ def run(args: argparse.Namespace) -> None:
     check_parts(cfg, "test")
     check_values(cfg)
     check_work_dir(cfg.work_dir)
+    check_arguments(cfg, ("test",))
     preflight.check_data_paths(cfg, ("test",))
     preflight.check_checkpoint_path(cfg.load_from)
     launch.check_visualizer(cfg)

@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, newest_checkpoint, preflight
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
 from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook, drop_disabled_hook
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     check_parts(cfg, "train")
     check_values(cfg)
     check_work_dir(cfg.work_dir)
+    check_arguments(cfg, ("train", "val"))
     preflight.check_data_paths(cfg, ("train", "val"))
     preflight.check_checkpoint_path(cfg.get("load_from"))
     if args.resume not in (None, "auto"):

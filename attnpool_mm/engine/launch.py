@@ -22,6 +22,7 @@ from mmengine.runner.amp import autocast
 from ..utils.config import type_name
 from ..utils.config_errors import config_error
 from ..utils.errors import ConfigError
+from .arguments import check_option
 
 SCOPES = ("mmpretrain", "mmdet")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -150,8 +151,11 @@ def merge_options(cfg: Config, options: dict | None) -> None:
     """Merge `--cfg-options`.
 
     Raises:
-        ConfigError: If an index is past its list, or a value replaces a dict.
+        ConfigError: If neither the config nor a runner has such a section, an index is
+            past its list, or a value replaces a dict.
     """
+    for option in options or {}:
+        check_option(cfg, option)
     try:
         cfg.merge_from_dict(options or {})
     except (KeyError, TypeError) as error:

@@ -1,11 +1,15 @@
 """Argument checks that pools and backbones share."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from difflib import get_close_matches
 from numbers import Integral
 from typing import Any
 
 from .errors import ConfigError
+from .signatures import arguments, unknown_arguments
+
+MANY = 40  # names, too many for a message
 
 
 def check_int(name: str, value: Any, minimum: int = 1) -> int:
@@ -37,6 +41,17 @@ def check_odd(name: str, value: Any) -> int:
     return value
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False; the word 'no' would be taken for true.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}={value!r}: True or False is accepted")
+    return value
+
+
 def check_choice(name: str, value: Any, choices: tuple) -> Any:
     """Return `value` if it is one of `choices`.
 
@@ -49,28 +64,28 @@ def check_choice(name: str, value: Any, choices: tuple) -> Any:
     return value
 
 
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint at the one of `names` that was meant, or at what there is.
+
+    Example:
+        >>> nearest('load_form', ['load_from', 'resume'])
+        "did you mean 'load_from'?"
+    """
+    names = list(names)
+    close = get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    if len(names) > MANY:
+        return f"none of {len(names)} names is close to it"
+    return f"accepted are {', '.join(names) or 'none'}"
+
+
 def argument_names(kind: Callable) -> list[str]:
     """The names of the arguments that `kind` takes.
 
     Where a class hands `**kwargs` on, those of its parents too.
     """
-    return _arguments(kind)[0]
-
-
-def _arguments(kind: Callable) -> tuple[list[str], bool]:
-    """The names, and whether any others are taken."""
-    makers = [kind]
-    if inspect.isclass(kind):
-        makers = [vars(c)["__init__"] for c in kind.__mro__ if "__init__" in vars(c)]
-    names: dict[str, None] = {}
-    for maker in makers:
-        parameters = inspect.signature(maker).parameters.values()
-        named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD,
-                                                     p.KEYWORD_ONLY)]  # fmt: skip
-        names |= dict.fromkeys(p.name for p in named if p.name != "self")
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return list(names), False
-    return list(names), True
+    return list(arguments(kind))
 
 
 def check_known_arguments(kind: Callable, given: Collection[str]) -> None:
@@ -79,9 +94,9 @@ def check_known_arguments(kind: Callable, given: Collection[str]) -> None:
     Raises:
         ConfigError: It does not take one of them.
     """
-    names, any_other = _arguments(kind)
-    unknown = set(given) - set(names)
-    if unknown and not any_other:
+    unknown = unknown_arguments(kind, given)
+    if unknown:
+        names = argument_names(kind)
         raise ConfigError(
             f"{kind.__name__} has no argument {', '.join(sorted(unknown))}: accepted "
             f"are {', '.join(names)} (in a config that inherits, _delete_=True drops "

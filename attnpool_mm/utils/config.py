@@ -1,6 +1,6 @@
 """What is read off a config: its data sets, its image size, its model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from inspect import isclass
 from typing import Any
 
@@ -48,13 +48,39 @@ def registered_class(
         >>> registered_class('attnpool_mm.Digits', DATASETS).__name__
         'Digits'
     """
-    if isinstance(kind, str):
-        with registry.switch_scope_and_registry(scope) as found:
-            try:
-                kind = found.get(kind)
-            except RuntimeError:  # what MMEngine raises for a name without a dot
-                return None
+    kind = registered(kind, registry, scope)
     return kind if isclass(kind) else None
+
+
+def registered(kind: Any, registry: Registry, scope: str | None = None) -> Any:
+    """What a config's `type` names, a class or a function; None if there is nothing.
+
+    Args:
+        kind: As in `registered_class`.
+        registry: As in `registered_class`.
+        scope: As in `registered_class`.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(scope) as found:
+        try:
+            return found.get(kind)
+        # A package that is not there; what MMEngine raises for a name without a dot
+        except (ImportError, RuntimeError):
+            return None
+
+
+def registered_names(kind: str, registries: Iterable[Registry]) -> set[str]:
+    """The names that `kind` could have been, of its scope or of the default scope's."""
+    scope, _, _ = kind.rpartition(".")
+    names: set[str] = set()
+    for registry in registries:
+        with registry.switch_scope_and_registry(scope or None) as found:
+            prefix = f"{scope}." if scope and found.scope == scope else ""
+            while found is not None and not (prefix and found.scope != scope):
+                names |= {prefix + name for name in found.module_dict}
+                found = found.parent
+    return names
 
 
 def datasets_of(dataset: Any, key: str) -> Iterator[tuple[str, ConfigDict]]:

@@ -28,6 +28,7 @@ from attnpool_mm.analysis.cost_plots import draw_comparison, draw_live_memory
 from attnpool_mm.analysis.layers import Layer, list_layers
 from attnpool_mm.analysis.results import text_table, write_json, write_plot
 from attnpool_mm.engine import launch
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
 
@@ -108,6 +109,10 @@ def measure(args: argparse.Namespace) -> list[ConfigCost]:
     for path, result in zip(args.configs, results, strict=True):
         cfg = launch.read_config(path)
         launch.merge_options(cfg, args.cfg_options)
+        try:
+            check_arguments(cfg, which=())
+        except ConfigError as error:
+            raise ConfigError(f"config {path}: {error}") from error
         cost = measure_config(path, cfg, args.shape, args.bytes)
         cost.result = result
         costs.append(cost)

@@ -22,6 +22,7 @@ from torch import nn
 from attnpool_mm.analysis import draw_weights, record_weights
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.utils.config import images_are_rgb, type_name
 from attnpool_mm.utils.errors import ConfigError
 
@@ -103,6 +104,7 @@ def main() -> None:
         launch.merge_options(cfg, args.cfg_options)
         if cfg.get("test_dataloader") is None:
             raise ConfigError(f"config {args.config}: there is no test_dataloader")
+        check_arguments(cfg, ("test",))
         for file in args.images or ():
             if not Path(file).is_file():
                 raise ConfigError(f"--images {file}: there is no such file")
