@@ -24,6 +24,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from attnpool_mm.apis import config_path
 from attnpool_mm.checkpoint import find_state_dict, use_safe_loading
 from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.utils.config import (
     build_for_counting,
     images_are_rgb,
@@ -231,6 +232,7 @@ def run(args: argparse.Namespace) -> None:
         config = config_path(config)
     cfg = launch.read_config(config)
     launch.merge_options(cfg, args.cfg_options)
+    check_arguments(cfg, which=())
     use_safe_loading(args.trust_checkpoint)
     weights, names = load_weights(cfg, args.weights)
     try:

@@ -46,7 +46,8 @@ def check_arguments(
 
     Args:
         cfg: A whole config.
-        which: The parts that are used, of `train`, `val` and `test`.
+        which: The parts that are used, of `train`, `val` and `test`; without any, it
+            is the model alone.
 
     Raises:
         ConfigError: A key is not taken, a type is not registered, or a flag is a
@@ -59,13 +60,18 @@ def check_arguments(
                 raise ConfigError(
                     f"{key}.{name}: there is no such option; {nearest(name, names)}"
                 )
+        if which:
+            _check_hooks(cfg.get("default_hooks") or {})
         check = _TypedDicts()
         for section, registries in sections(which).items():
             parts = PARTS_OF_LOADERS if section.endswith("loader") else PARTS
             check(section, cfg.get(section), registries, parts)
-    for name, hook in (cfg.get("default_hooks") or {}).items():
+
+
+def _check_hooks(hooks: dict) -> None:
+    for name, hook in hooks.items():
         if isinstance(hook, dict) and "type" not in hook:
-            known = {*HOOK_NAMES, *cfg.default_hooks} - {name}
+            known = {*HOOK_NAMES, *hooks} - {name}
             raise ConfigError(
                 f"default_hooks.{name} has no type; {nearest(name, known)}"
             )
@@ -88,7 +94,8 @@ def check_option(cfg: Config, option: str) -> None:
     known = runner_keys(cfg) | cfg.keys()
     if section not in known:
         raise ConfigError(
-            f"--cfg-options {option}: nothing reads {section}; {nearest(section, known)}"
+            f"--cfg-options {option}: nothing reads {section!r}; "
+            f"{nearest(section, known)}"
         )
     value = cfg.get(section)
     for key in keys:
@@ -235,8 +242,9 @@ def _scope(name: str | None) -> AbstractContextManager:
 
 
 def _may_have(registry: Registry, kind: str) -> bool:
-    """Whether a registry may have a type; to ask MMEngine takes long if it has not."""
-    with registry.switch_scope_and_registry(None) as own:
-        own.import_from_location()
+    """Whether a registry has a type, as far as the frameworks are imported.
+
+    To ask MMEngine takes long if it has not, and imports all that may have it.
+    """
     known = (registry, *registry.children.values())
     return "." in kind or any(kind in r.module_dict for r in known)

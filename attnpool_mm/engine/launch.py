@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
+from typing import Any
 from urllib.error import URLError
 
 import torch
+from mmengine._strategy import SingleDeviceStrategy
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.optim import OptimWrapper
@@ -22,10 +24,21 @@ from mmengine.runner.amp import autocast
 from ..utils.config import type_name
 from ..utils.config_errors import config_error
 from ..utils.errors import ConfigError
+from ..utils.signatures import package_of
 from .arguments import check_option
 
 SCOPES = ("mmpretrain", "mmdet")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of each backend of a visualizer, the packages one of which it needs
+PACKAGES = {
+    "AimVisBackend": ("aim",),
+    "ClearMLVisBackend": ("clearml",),
+    "DVCLiveVisBackend": ("dvclive",),
+    "MLflowVisBackend": ("mlflow",),
+    "NeptuneVisBackend": ("neptune",),
+    "TensorboardVisBackend": ("tensorboard", "tensorboardX"),
+    "WandbVisBackend": ("wandb",),
+}
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -123,12 +136,21 @@ def read_config(path: str) -> Config:
         cfg = Config.fromfile(path)
     except Exception as error:  # whatever the code in the file raises
         raise config_error(path, error) from error
+    if cfg.get("default_scope") is None:  # as in MMDetection's configs of classes
+        cfg.default_scope = _scope_of(cfg.get("model"))
     if cfg.get("default_scope") not in SCOPES:
         raise ConfigError(
             f"config {path}: default_scope={cfg.get('default_scope')!r}, "
             f"expected one of {', '.join(SCOPES)}"
         )
     return cfg
+
+
+def _scope_of(model: Any) -> str | None:
+    """The framework that a model's class, or one of its parents, is from."""
+    kind = model.get("type") if isinstance(model, dict) else None
+    packages = [package_of(c) for c in getattr(kind, "__mro__", ())]
+    return next((name for name in packages if name in SCOPES), None)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -268,18 +290,20 @@ def check_compile(cfg: Config) -> None:
 
 
 def check_visualizer(cfg: Config) -> None:
-    """Check that TensorBoard is installed where the config writes for it.
+    """Check that what the config's visualizer writes for is installed.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If it is not, of TensorBoard, Weights & Biases and the others that
+            MMEngine knows.
     """
     backends = (cfg.get("visualizer") or {}).get("vis_backends") or []
-    wanted = any(type_name(b) == "TensorboardVisBackend" for b in backends)
-    if wanted and not any(map(find_spec, ("tensorboard", "tensorboardX"))):
-        raise ConfigError(
-            "visualizer.vis_backends: TensorboardVisBackend needs a package that is "
-            "not installed: pip install tensorboard"
-        )
+    for backend in backends if isinstance(backends, list | tuple) else [backends]:
+        packages = PACKAGES.get(type_name(backend), ())
+        if packages and not any(map(find_spec, packages)):
+            raise ConfigError(
+                f"visualizer.vis_backends: {type_name(backend)} needs a package that "
+                f"is not installed: pip install {packages[0]}"
+            )
 
 
 def stop_workers(runner: Runner) -> None:
@@ -296,5 +320,15 @@ def stop_workers(runner: Runner) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner, of the config's `runner_type` if it has one."""
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    """Build the runner, of the config's `runner_type` if it has one, and its model.
+
+    A `FlexibleRunner` leaves its model to its strategy, which builds it when training
+    starts. Strategies that do no more than that build it here, to be checked.
+    """
+    if "runner_type" not in cfg:
+        return Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
+    strategy = getattr(runner, "strategy", None)
+    if isinstance(strategy, SingleDeviceStrategy):  # the parent of DDP's, too
+        runner.model = strategy.build_model(runner.model)
+    return runner

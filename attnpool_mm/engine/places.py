@@ -27,12 +27,12 @@ from mmengine.registry import (
     PARAM_SCHEDULERS,
     RUNNERS,
     STRATEGIES,
+    TASK_UTILS,
     TRANSFORMS,
     VISBACKENDS,
     VISUALIZERS,
     WEIGHT_INITIALIZERS,
     Registry,
-    root,
 )
 from mmengine.runner import (
     EpochBasedTrainLoop,
@@ -53,12 +53,29 @@ from ..utils.signatures import arguments, mentions
 
 Registries = tuple[Registry, ...]
 
-ANY: Registries = tuple(r for r in vars(root).values() if isinstance(r, Registry))
+# Those of the types of arguments
+ANY: Registries = (
+    DATA_SAMPLERS,
+    DATASETS,
+    EVALUATOR,
+    HOOKS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    TASK_UTILS,
+    TRANSFORMS,
+    VISBACKENDS,
+    WEIGHT_INITIALIZERS,
+)
 # The sections that hold dicts with a type
-SECTIONS: dict[str, Registries] = {
+OF_MODELS: dict[str, Registries] = {
     "model": (MODELS,),
     "data_preprocessor": (MODELS,),
     "tta_model": (MODELS,),
+}
+OF_RUNS: dict[str, Registries] = {
     "model_wrapper_cfg": (MODEL_WRAPPERS,),
     "default_hooks": (HOOKS,),
     "custom_hooks": (HOOKS,),
@@ -131,9 +148,10 @@ def sections(which: Sequence[str]) -> dict[str, Registries]:
     """The sections of a config, with the registries of their types.
 
     Args:
-        which: The parts that are used, of `train`, `val` and `test`.
+        which: The parts that are used, of `train`, `val` and `test`; without any, it
+            is the model alone.
     """
-    used = dict(SECTIONS)
+    used = OF_MODELS | (OF_RUNS if which else {})
     if "train" in which:
         used |= OF_TRAINING
     for split in which:

@@ -179,7 +179,7 @@ def check_pretrained(runner: Runner) -> None:
     Raises:
         ConfigError: An entry has another shape than in the network, or none matches.
     """
-    model = _unwrapped(runner.model)
+    model = _model_of(runner)
     backbone = getattr(model, "backbone", None)
     for name, part in (("model", model), ("model.backbone", backbone)):
         init_cfg = getattr(part, "init_cfg", None)
@@ -220,7 +220,11 @@ def _check_weights(init_cfg: dict, name: str, part: nn.Module) -> None:
         )
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _model_of(runner: Runner) -> nn.Module | None:
+    """The model without its wrappers; None if the runner's strategy builds it later."""
+    model = runner.model
+    if not isinstance(model, nn.Module):
+        return None
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
@@ -236,7 +240,7 @@ def check_patches(runner: Runner) -> None:
     Raises:
         ConfigError: If a patch is larger than the map that it gets.
     """
-    model = _unwrapped(runner.model)
+    model = _model_of(runner)
     backbone = getattr(model, "backbone", None)
     if backbone is None or not any(
         isinstance(m, SelfAttentivePool2d) for m in backbone.modules()
@@ -264,7 +268,7 @@ def check_detector(runner: Runner) -> None:
     Raises:
         ConfigError: As in `attnpool_mm.models.detector.check_detector`.
     """
-    detector.check_detector(_unwrapped(runner.model))
+    detector.check_detector(_model_of(runner))
 
 
 def check_spem(runner: Runner) -> None:
@@ -273,9 +277,8 @@ def check_spem(runner: Runner) -> None:
     It is a part of the method, and lives in the optimizer: a config with SPEM and
     without the constructor trains another network than the paper's.
     """
-    if not isinstance(runner.model, nn.Module):  # not built yet by a FlexibleRunner
-        return
-    layers = penalized_layers(runner.model)
+    model = _model_of(runner)
+    layers = penalized_layers(model) if model is not None else []
     if layers and not _penalizes(runner.optim_wrapper, layers):
         runner.logger.warning(
             f"{len(layers)} SPEM layers have alpha > 0, but their penalty is not in "

@@ -19,7 +19,7 @@ __all__ = ["AttnPoolDetector", "check_detector"]
 
 @MODELS.register_module()
 def AttnPoolDetector(
-    detector: str,
+    detector: str | type,
     backbone: dict | nn.Module,
     neck: dict | Sequence[dict] | None = None,
     **kwargs: Any,
@@ -31,7 +31,8 @@ def AttnPoolDetector(
     anchors and RoIs must be, and are checked.
 
     Args:
-        detector: Name of the detector, e.g. 'FasterRCNN' or 'SingleStageDetector'.
+        detector: Name of the detector, e.g. 'FasterRCNN' or 'SingleStageDetector', or
+            its class.
         backbone: The backbone, or its config: any that gives maps.
         neck: Config of the neck, or a list of them. Where the (first) neck's
             `in_channels` is None, it is filled in, and so are the first of the
@@ -81,12 +82,14 @@ def AttnPoolDetector(
     return model
 
 
-def _detector_class(name: str) -> type:
+def _detector_class(name: str | type) -> type:
     # Imported here: it takes seconds, and classifiers do not need it.
     from mmdet.models import BaseDetector
     from mmdet.registry import MODELS as MMDET_MODELS
 
-    kind = MODELS.get(name if "." in str(name) else f"mmdet.{name}")
+    kind = name
+    if not isclass(name):
+        kind = MODELS.get(name if "." in str(name) else f"mmdet.{name}")
     if isclass(kind) and issubclass(kind, BaseDetector):
         return kind
     names = [

@@ -96,11 +96,10 @@ def check_known_arguments(kind: Callable, given: Collection[str]) -> None:
     """
     unknown = unknown_arguments(kind, given)
     if unknown:
-        names = argument_names(kind)
         raise ConfigError(
-            f"{kind.__name__} has no argument {', '.join(sorted(unknown))}: accepted "
-            f"are {', '.join(names)} (in a config that inherits, _delete_=True drops "
-            "what the base config gives)"
+            f"{kind.__name__} has no argument {unknown[0]}: "
+            f"{nearest(unknown[0], argument_names(kind))} (in a config that inherits, "
+            "_delete_=True drops what the base config gives)"
         )
 
 

@@ -1,12 +1,19 @@
 """What is read off a config: its data sets, its image size, its model."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from inspect import isclass
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS, DefaultScope, Registry
+from mmengine.registry import (
+    FUNCTIONS,
+    MODELS,
+    STRATEGIES,
+    DefaultScope,
+    Registry,
+)
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -15,6 +22,8 @@ from .errors import ConfigError
 # The argument that sets the images' size, of the transforms that do
 RESIZING = {"Resize": "scale", "ResizeEdge": "scale", "CenterCrop": "crop_size"}
 CROPPING = {"RandomCrop": "crop_size", "RandomResizedCrop": "scale"}
+# Neither MMPretrain nor MMDetection has such a registry of its own
+UNSCOPED = (FUNCTIONS, STRATEGIES)
 RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
@@ -62,7 +71,7 @@ def registered(kind: Any, registry: Registry, scope: str | None = None) -> Any:
     """
     if not isinstance(kind, str):
         return kind
-    with registry.switch_scope_and_registry(scope) as found:
+    with _of_scope(registry, scope) as found:
         try:
             return found.get(kind)
         # A package that is not there; what MMEngine raises for a name without a dot
@@ -70,12 +79,19 @@ def registered(kind: Any, registry: Registry, scope: str | None = None) -> Any:
             return None
 
 
+def _of_scope(registry: Registry, scope: str | None) -> AbstractContextManager:
+    """The registry of a scope; MMEngine warns where the framework has none."""
+    if registry in UNSCOPED:
+        return nullcontext(registry)
+    return registry.switch_scope_and_registry(scope)
+
+
 def registered_names(kind: str, registries: Iterable[Registry]) -> set[str]:
     """The names that `kind` could have been, of its scope or of the default scope's."""
     scope, _, _ = kind.rpartition(".")
     names: set[str] = set()
     for registry in registries:
-        with registry.switch_scope_and_registry(scope or None) as found:
+        with _of_scope(registry, scope or None) as found:
             prefix = f"{scope}." if scope and found.scope == scope else ""
             while found is not None and not (prefix and found.scope != scope):
                 names |= {prefix + name for name in found.module_dict}

@@ -226,8 +226,8 @@ def training_data(cfg: Config) -> str:
     names are counted.
     """
     _, dataset = next(datasets_of(cfg.train_dataloader.dataset, ""))
-    kind = dataset.type if isinstance(dataset.type, str) else dataset.type.__name__
-    name = kind.rpartition(".")[2].removesuffix("Dataset") or kind
+    kind = type_name(dataset)
+    name = kind.removesuffix("Dataset") or kind
     known = {"Coco": "COCO", "ImageNet": "ImageNet-1k"}  # what they are called else
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     name = known.get(name, re.sub(r"(?<=[A-Za-z])(?=\d)", "-", words))
@@ -244,7 +244,7 @@ def collection(cfg: Config) -> str:
     if type_name(backbone).startswith("LIP"):
         return "LIP"
     spem = (
-        backbone.type.endswith("ResNetCIFAR")
+        type_name(backbone) == "AttnPoolResNetCIFAR"
         or backbone.get("attention_cfg") is not None
         or backbone.get("plugins") is not None
     )

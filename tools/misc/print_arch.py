@@ -15,6 +15,7 @@ from mmengine.config import Config
 from torch import nn
 
 from attnpool_mm.engine import launch
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.models import (
     AttnPoolBackbone,
     Shrinking,
@@ -87,7 +88,9 @@ def run(args: argparse.Namespace) -> None:
     if len(args.shape) > 2:
         raise ConfigError(f"--shape {args.shape}: one or two integers are accepted")
     if args.network.endswith((".py", ".json", ".yaml", ".yml")):
-        model = build_for_counting(launch.read_config(args.network))
+        cfg = launch.read_config(args.network)
+        check_arguments(cfg, which=())
+        model = build_for_counting(cfg)
         backbone = getattr(model, "backbone", model)
     else:
         config = arch_to_config(args.network)

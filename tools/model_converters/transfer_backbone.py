@@ -24,6 +24,7 @@ from attnpool_mm.checkpoint.transfer import (
     transfer_backbone,
 )
 from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.utils.config import build_for_counting
 from attnpool_mm.utils.errors import ConfigError
 
@@ -108,6 +109,7 @@ def run(args: argparse.Namespace) -> None:
     preflight.check_target(target, source)
     cfg = launch.read_config(args.config)
     launch.merge_options(cfg, args.cfg_options)
+    check_arguments(cfg, which=())
     checkpoint = load_checkpoint_file(source, trust=args.trust_checkpoint)
     state_dict = find_state_dict(checkpoint, args.source)
     backbone = build_backbone(cfg, args.config)
