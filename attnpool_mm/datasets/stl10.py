@@ -8,7 +8,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.utils import check_md5, download_and_extract_archive
 
 from ..registry import DATASETS
-from ..utils.checks import check_choice, is_int
+from ..utils.checks import check_bool, check_choice, is_int
 from ..utils.errors import ConfigError
 
 URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
@@ -123,7 +123,7 @@ class STL10(BaseDataset):
         self.split = split
         self.fold = fold
         self.check = check
-        self.download = download
+        self.download = check_bool("download", download)
         super().__init__(
             ann_file="",
             metainfo=metainfo,

@@ -10,6 +10,7 @@ from mmengine.fileio import get_file_backend
 from mmpretrain.datasets import BaseDataset
 
 from ..registry import DATASETS
+from ..utils.checks import check_bool
 from ..utils.errors import ConfigError
 
 BACKGROUND = "background"
@@ -83,7 +84,7 @@ class VisualWakeWords(BaseDataset):
             )
         self.threshold = threshold
         self.foreground = foreground
-        self.skip_crowd = skip_crowd
+        self.skip_crowd = check_bool("skip_crowd", skip_crowd)
         kwargs.setdefault("classes", (BACKGROUND, foreground))
         super().__init__(
             ann_file=ann_file,

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
 from ..registry import MODELS
-from ..utils.checks import check_int
+from ..utils.checks import check_bool, check_int
 from ..utils.errors import ConfigError
 from .saturation import saturate
 
@@ -112,6 +112,7 @@ class DynamicConv2d(_ConvNd):
         temperature: float = 34.0,
     ):
         check_int("num_kernels", num_kernels)
+        check_bool("bias", bias)
         if not isinstance(temperature, Real) or not temperature > 0:
             raise ConfigError(
                 f"temperature={temperature!r}: a positive number is accepted"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from ..utils.checks import check_int, check_odd, is_int
+from ..utils.checks import check_bool, check_int, check_odd, is_int
 from ..utils.errors import ConfigError
 
 
@@ -51,7 +51,7 @@ class PlainPool2d(nn.Module):
                 f"{kernel_size // 2}, is accepted"
             )
         self.padding = padding
-        self.ceil_mode = ceil_mode
+        self.ceil_mode = check_bool("ceil_mode", ceil_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B, C, H, W)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..layers.build import build_conv
 from ..layers.saturation import SaturatedSequential
 from ..registry import MODELS
-from ..utils.checks import check_int
+from ..utils.checks import check_bool, check_int
 from ..utils.errors import ConfigError
 from .position import LearnedPosition2d
 from .self_attention import SelfAttention, attend
@@ -114,6 +114,14 @@ class SelfAttentivePool2d(WeightedPool2d):
             raise ConfigError(
                 f"embed_ratio={embed_ratio!r}: a positive number is accepted"
             )
+        for name, flag in (
+            ("exp", exp),
+            ("sigmoid", sigmoid),
+            ("position", position),
+            ("embed_norm", embed_norm),
+            ("restore_norm", restore_norm),
+        ):
+            check_bool(name, flag)
         if not (exp or sigmoid):
             raise ConfigError(
                 "exp=False with sigmoid=False: at most one of them may be False, "

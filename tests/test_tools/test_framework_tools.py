@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import _tight_bbox
+from matplotlib import pyplot as plt
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
@@ -152,13 +153,13 @@ def test_confusion_matrix(folder, tool, predictions):
 class TestLogs:
     SCRIPT = "analysis_tools/analyze_logs.py"
 
-    def write(self, work_dir, scope, metric, end=""):
+    def write(self, work_dir, scope, metric, end="", run=0, epochs=(1, 2)):
         """The log of two epochs of three iterations, with SPEM's records."""
-        folder = work_dir / "20260101_000000/vis_data"
+        folder = work_dir / f"20260101_00000{run}/vis_data"
         folder.mkdir(parents=True)
         (folder / "config.py").write_text(f"default_scope = '{scope}'\n")
         lines = []
-        for epoch in (1, 2):
+        for epoch in epochs:
             for step in range(3 * epoch - 2, 3 * epoch + 1):
                 lines.append({"spem_lambda/layer1.0": 0.5, "step": step})
                 scalars = {"lr": 0.1, "time": epoch / 10, "loss": 1 / step}
@@ -168,8 +169,8 @@ class TestLogs:
         text = "\n".join(map(json.dumps, lines)) + "\n" + end
         (folder / "scalars.json").write_text(text)
         # a later test leaves a log without a training
-        later = work_dir / "20260101_000001/vis_data"
-        later.mkdir(parents=True)
+        later = work_dir / "20260101_000009/vis_data"
+        later.mkdir(parents=True, exist_ok=True)
         (later / "scalars.json").write_text('{"accuracy/top1": 1, "step": 0}\n')
         return work_dir
 
@@ -193,6 +194,23 @@ class TestLogs:
         out = tool(self.SCRIPT, "cal_train_time", work_dir)
         assert "slowest epoch 2, average time is 0.2" in out
 
+    @pytest.mark.parametrize("first", [1, 3])
+    @pytest.mark.parametrize("key", ["bbox_mAP", "coco/bbox_mAP"])
+    def test_a_resumed_training(self, tool, tmp_path, monkeypatch, first, key):
+        """Its runs are one curve; where the first is lost, the rest is drawn."""
+        epochs = range(first, 6)
+        self.write(tmp_path, "mmdet", "coco/bbox_mAP", epochs=epochs[:-2])
+        self.write(tmp_path, "mmdet", "coco/bbox_mAP", run=1, epochs=epochs[-3:])
+        drawn = []
+        monkeypatch.setattr(
+            plt, "plot", lambda x, y, **style: drawn.append((list(x), list(y)))
+        )
+        picture = tmp_path / "curve.png"
+        tool(self.SCRIPT, "plot_curve", tmp_path, "--keys", key, "--out", picture)
+        ((x, y),) = drawn
+        assert x == list(epochs)
+        assert y == [epoch / 4 for epoch in epochs]
+
     def test_errors_are_one_line(self, tool, tmp_path, capfd):
         self.write(tmp_path / "a", "mmpretrain", "accuracy/top1")
         self.write(tmp_path / "b", "mmdet", "coco/bbox_mAP")
@@ -205,6 +223,7 @@ class TestLogs:
                 f"{tmp_path / 'empty'}: */vis_data",
             ),
             (["cal_train_time", tmp_path / "a", tmp_path / "b"], "the logs"),
+            (["plot_curve", tmp_path / "b", "--keys", "bbox_map"], "'bbox_mAP'"),
         ]:
             with pytest.raises(SystemExit) as caught:
                 tool(self.SCRIPT, *words)

@@ -4,83 +4,134 @@
     python tools/analysis_tools/analyze_logs.py cal_train_time WORK_DIR
 
 MMPretrain's script, or MMDetection's, with its options; a work folder stands for the
-log of its latest training. The λ of SPEM are left out: `plot_spem.py` draws them.
+logs of its training, the runs that resumed it included. The λ of SPEM are left out:
+`plot_spem.py` draws them.
 """
 
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from attnpool_mm.analysis.logs import LAMBDA, LOGS, read_run, read_work_dir
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.framework_tools import find_tool, run_tool
+from attnpool_mm.utils.checks import nearest
 from attnpool_mm.utils.errors import ConfigError
 
-LOGS = "*/vis_data/scalars.json"
 
+def read_log(path: Path) -> list[dict]:
+    """The records of a log, or of the runs in a work folder.
 
-def find_log(path: Path) -> Path:
-    """The log that `path` is, or the latest one with a training in a work folder."""
-    logs = sorted(path.glob(LOGS), reverse=True) if path.is_dir() else [path]
-    for log in logs:
-        if not log.is_file():
-            raise ConfigError(f"{log}: there is no such file")
-        if '"lr"' in log.read_text():
-            return log
-    raise ConfigError(f"{path}: {LOGS} with a training's records is expected there")
-
-
-def scope_of(log: Path) -> str:
-    """The framework of a log, by the config that MMEngine writes beside it."""
-    return launch.read_config(str(log.with_name("config.py"))).default_scope
-
-
-def without_lambda(log: Path, folder: Path) -> Path:
-    """The log, or a copy without the records of λ, which MMPretrain takes for metrics.
-
-    Nor does the copy have half a line, as a killed training may leave.
+    Those of λ, which MMPretrain takes for metrics, are left out, and so is half a line
+    at the end, as a killed training may leave.
     """
-    lines = []
-    written = log.read_text().splitlines()
-    for line in written:
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if not any(key.startswith("spem_lambda/") for key in record):
-            lines.append(line)
-    if lines == written:
-        return log
+    if path.is_dir():
+        records = read_work_dir(path)
+    elif path.is_file():
+        records = read_run(path)
+    else:
+        raise ConfigError(f"{path}: there is no such file")
+    return [
+        record
+        for _, record in records
+        if not any(key.startswith(LAMBDA) for key in record)
+    ]
+
+
+def scope_of(path: Path) -> str:
+    """The framework of a log, by the config that MMEngine writes beside it."""
+    log = max(path.glob(LOGS)) if path.is_dir() else path
+    config = log.with_name("config.py")
+    if path.is_dir() and not config.is_file():  # a test leaves none
+        config = max(path.glob(str(Path(LOGS).with_name("config.py"))), default=config)
+    return launch.read_config(str(config)).default_scope
+
+
+def write_log(records: Sequence[dict], folder: Path) -> str:
+    """Write a log for the framework's script; return its path."""
     folder.mkdir()
-    copy = folder / log.name
-    copy.write_text("".join(f"{line}\n" for line in lines))
-    return copy
+    copy = folder / "scalars.json"
+    copy.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    return str(copy)
+
+
+def plain_keys(keys: Sequence[str], logs: Sequence[list[dict]]) -> list[str]:
+    """Keys as MMDetection's script has them: without the metric's name before them.
+
+    Raises:
+        ConfigError: A log has no such key.
+    """
+    for log in logs:
+        known = {name for record in log for name in record}
+        known |= {name.rpartition("/")[2] for name in known}
+        for key in keys:
+            if key not in known:
+                hint = nearest(key, known)
+                raise ConfigError(f"--keys {key}: it is not logged; {hint}")
+    return [key.rpartition("/")[2] for key in keys]
+
+
+def first_epoch(keys: Sequence[str], log: Sequence[dict]) -> int:
+    """Which of the epochs in a log, counted from 1, is the first to have the keys.
+
+    MMDetection's script, which asks for it, takes the first record of an epoch for
+    the last of the epoch before.
+    """
+    epochs: dict[int, set[str]] = {}
+    epoch = 1
+    for record in log:
+        if len(record) > 1:
+            names = {name.rpartition("/")[2] for name in record}
+            epochs.setdefault(epoch, set()).update(names)
+        epoch = record.get("epoch", epoch)
+    complete = [set(keys) <= names for names in epochs.values()]
+    return complete.index(True) + 1 if any(complete) else 1
+
+
+def adapt_to_detection(words: list[str], logs: Sequence[list[dict]]) -> list[str]:
+    """The words of a command line as MMDetection's `plot_curve` understands them."""
+    start = words.index("--keys") + 1 if "--keys" in words else None
+    keys = ["bbox_mAP"]  # its default
+    if start:
+        end = start
+        while end < len(words) and not words[end].startswith("-"):
+            end += 1
+        keys = words[start:end]
+    keys = plain_keys(keys, logs)
+    if start:
+        words = [*words[:start], *keys, *words[end:]]
+    if "--eval-interval" not in words:
+        first = max(first_epoch(keys, log) for log in logs)
+        words = [*words, "--eval-interval", str(first)]
+    if "--style" not in words:  # theirs, 'dark', is not matplotlib's any more
+        words = [*words, "--style", "default"]
+    return words
 
 
 def run(folder: Path) -> None:
     """Run the framework's script on copies of the logs."""
-    arguments = sys.argv[1:]
-    logs = {}
+    task, *words = sys.argv[1:] or [""]
     # The logs come after the task and before the first option
-    for i, word in enumerate(arguments[1:], start=1):
-        if word.startswith("-"):
-            break
-        logs[i] = find_log(Path(word))
-    if not logs:
+    count = next((i for i, w in enumerate(words) if w.startswith("-")), len(words))
+    paths, options = [Path(word) for word in words[:count]], words[count:]
+    if not paths:
         raise ConfigError(
             f"usage: {sys.argv[0]} plot_curve|cal_train_time WORK_DIR [options]"
         )
-    scopes = {scope_of(log) for log in logs.values()}
+    logs = [read_log(path) for path in paths]
+    scopes = {scope_of(path) for path in paths}
     if len(scopes) > 1:
         raise ConfigError("the logs of classifiers and detectors need a call each")
-    for i, log in logs.items():
-        arguments[i] = str(without_lambda(log, folder / str(i)))
     scope = scopes.pop()
-    if scope == "mmdet" and arguments[0] == "plot_curve" and "--style" not in arguments:
-        arguments += ["--style", "default"]  # theirs, 'dark', matplotlib has no more
-    run_tool(find_tool(scope, ["analysis_tools/analyze_logs.py"]), arguments)
+    if scope == "mmdet" and task == "plot_curve":
+        options = adapt_to_detection(options, logs)
+    copies = [write_log(log, folder / str(i)) for i, log in enumerate(logs)]
+    script = find_tool(scope, ["analysis_tools/analyze_logs.py"])
+    run_tool(script, [task, *copies, *options])
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ python tools/visualization/plot_spem.py WORK_DIR
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +23,11 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from attnpool_mm.analysis.logs import LAMBDA, Records, of_training, read_work_dir
 from attnpool_mm.engine import launch
 from attnpool_mm.utils.errors import ConfigError
 
-LAMBDA = "spem_lambda/"
 MAX_NAMES = 12  # of blocks, beside the colour bar
-Records = list[tuple[int, dict]]
 Points = dict[str, list[tuple[float, float]]]
 
 
@@ -43,57 +41,6 @@ def parse_args() -> argparse.Namespace:
         "--out", help="folder for the pictures (default: WORK_DIR/spem)"
     )
     return parser.parse_args()
-
-
-def of_training(record: dict) -> bool:
-    """Whether a record is from an iteration, and not from a validation."""
-    return "iter" in record or any(key.startswith(LAMBDA) for key in record)
-
-
-def read_run(path: Path) -> Records:
-    """The records of one `scalars.json`, each with the iteration it is from.
-
-    A validation's record, whose step may count epochs, is from the iteration before.
-    """
-    records = []
-    iteration = 0
-    lines = path.read_text().splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            if number == len(lines):  # a training that was killed while it wrote
-                break
-            raise ConfigError(f"{path}, line {number}: this is no JSON") from None
-        if of_training(record):
-            iteration = record["step"]
-        records.append((iteration, record))
-    return records
-
-
-def read_work_dir(work_dir: Path) -> Records:
-    """The records of all runs in a work folder, in order.
-
-    A run, resumed or started anew, replaces what earlier ones wrote from its first
-    iteration on.
-
-    Raises:
-        ConfigError: The folder is not there, or holds no log of a training.
-    """
-    if not work_dir.is_dir():
-        raise ConfigError(f"{work_dir}: there is no such folder")
-    records: Records = []
-    for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
-        run = read_run(path)
-        trained = [iteration for iteration, record in run if of_training(record)]
-        if trained:
-            records = [r for r in records if r[0] < trained[0]] + run
-    if not records:
-        raise ConfigError(
-            f"{work_dir}: */vis_data/scalars.json with records of a training is "
-            "expected; LoggerHook writes it through a LocalVisBackend"
-        )
-    return records
 
 
 def collect(records: Records) -> tuple[Points, Points]:

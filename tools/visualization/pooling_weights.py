@@ -61,18 +61,29 @@ def samples(cfg: Config, args: argparse.Namespace) -> list[tuple[str, dict]]:
     pipeline = file_pipeline(cfg)
     named = []
     for index, file in enumerate(args.images):
-        sample = pipeline({"img_path": file, "img_id": index})
-        if images_are_rgb(cfg):
+        try:
+            sample = pipeline({"img_path": file, "img_id": index})
+        except (AssertionError, OSError, ValueError) as error:
+            raise ConfigError(f"--images {file}: it is no image ({error})") from error
+        if images_are_rgb(cfg) and len(sample["inputs"]) == 3:
             sample["inputs"] = sample["inputs"].flip(0)
         named.append((f"{index:06d}_{Path(file).stem}", sample))
     return named
 
 
 def file_pipeline(cfg: Config) -> Compose:
-    """The test pipeline, for an image file without annotations."""
+    """The test pipeline, for an image file without annotations.
+
+    Where it loads no file, a network of one channel gets a grey image.
+    """
     _, dataset = next(preflight.datasets_of(cfg.test_dataloader.dataset, ""))
     steps = [s for s in dataset.pipeline if not type_name(s).startswith("Load")]
     load = {"type": "LoadImageFromFile"}
+    mean = cfg.model.get("data_preprocessor", {}).get("mean") or ()
+    if len(mean) == 1:
+        load["color_type"] = "grayscale"
+    loads = [s for s in dataset.pipeline if type_name(s) == "LoadImageFromFile"]
+    load = loads[0] if loads else load
     return Compose([TRANSFORMS.build(step) for step in (load, *steps)])
 
 
@@ -81,8 +92,9 @@ def draw(model: nn.Module, sample: dict, rgb: bool) -> np.ndarray:
 
     Args:
         model: The network.
-        sample: The sample, its image uint8.
-        rgb: Whether the image's channels are R, G, B, or else B, G, R.
+        sample: The sample.
+        rgb: Whether the image's channels, if they are three, are R, G, B, or else B,
+            G, R.
     """
     image = sample["inputs"].permute(1, 2, 0).numpy()
     batch = model.data_preprocessor(pseudo_collate([sample]), False)
@@ -91,9 +103,24 @@ def draw(model: nn.Module, sample: dict, rgb: bool) -> np.ndarray:
     weights = {
         name.removeprefix("backbone."): weight[0] for name, weight in weights.items()
     }
-    image = image if rgb else image[..., ::-1]
-    picture = draw_weights(image, weights, batch["inputs"].shape[-2:])
+    picture = draw_weights(as_rgb(image, rgb), weights, batch["inputs"].shape[-2:])
     return picture[..., ::-1]
+
+
+def as_rgb(image: np.ndarray, rgb: bool) -> np.ndarray:
+    """An image (H, W, C) of any type as uint8 R, G, B.
+
+    Of other than three channels it is their mean, in grey. Values outside of 0 to 255
+    are stretched to that range.
+    """
+    if image.shape[2] != 3:
+        image = image.mean(2, keepdims=True).repeat(3, axis=2)
+    elif not rgb:
+        image = image[..., ::-1]
+    if image.min() < 0 or image.max() > 255:
+        image = image.astype(float) - image.min()
+        image *= 255 / (image.max() or 1)
+    return image.astype(np.uint8)
 
 
 def main() -> None:

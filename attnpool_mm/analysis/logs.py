@@ -1,0 +1,67 @@
+"""What a training logged: the records of a work folder's runs, in order."""
+
+import json
+from pathlib import Path
+
+from ..utils.errors import ConfigError
+
+LOGS = "*/vis_data/scalars.json"
+LAMBDA = "spem_lambda/"  # how the names of the λ of SPEM start
+Records = list[tuple[int, dict]]
+
+
+def of_training(record: dict) -> bool:
+    """Whether a record is from an iteration, and not from a validation."""
+    return "iter" in record or any(key.startswith(LAMBDA) for key in record)
+
+
+def read_run(path: Path) -> Records:
+    """The records of one `scalars.json`, each with the iteration it is from.
+
+    A validation's record, whose step may count epochs, is from the iteration before.
+    """
+    records = []
+    iteration = 0
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines):  # a training that was killed while it wrote
+                break
+            raise ConfigError(f"{path}, line {number}: this is no JSON") from None
+        if of_training(record):
+            iteration = record["step"]
+        records.append((iteration, record))
+    return records
+
+
+def read_work_dir(work_dir: Path) -> Records:
+    """The records of all runs in a work folder, in order.
+
+    A run, resumed or started anew, replaces what earlier ones wrote from its first
+    iteration on.
+
+    Args:
+        work_dir: The folder.
+
+    Returns:
+        Pairs: the iteration that a record is from, and the record.
+
+    Raises:
+        ConfigError: The folder is not there, or holds no log of a training.
+    """
+    if not work_dir.is_dir():
+        raise ConfigError(f"{work_dir}: there is no such folder")
+    records: Records = []
+    for path in sorted(work_dir.glob(LOGS)):
+        run = read_run(path)
+        trained = [iteration for iteration, record in run if of_training(record)]
+        if trained:
+            records = [r for r in records if r[0] < trained[0]] + run
+    if not records:
+        raise ConfigError(
+            f"{work_dir}: {LOGS} with records of a training is expected; "
+            "LoggerHook writes it through a LocalVisBackend"
+        )
+    return records
