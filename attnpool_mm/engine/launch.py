@@ -29,6 +29,7 @@ from .arguments import check_option
 
 SCOPES = ("mmpretrain", "mmdet")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BUILDERS = {"AttnPoolClassifier": "mmpretrain", "AttnPoolDetector": "mmdet"}
 # Of each backend of a visualizer, the packages one of which it needs
 PACKAGES = {
     "AimVisBackend": ("aim",),
@@ -147,8 +148,10 @@ def read_config(path: str) -> Config:
 
 
 def _scope_of(model: Any) -> str | None:
-    """The framework that a model's class, or one of its parents, is from."""
+    """The framework that a model is of, whose class, or builder, is its type."""
     kind = model.get("type") if isinstance(model, dict) else None
+    if type_name(model) in BUILDERS:
+        return BUILDERS[type_name(model)]
     packages = [package_of(c) for c in getattr(kind, "__mro__", ())]
     return next((name for name in packages if name in SCOPES), None)
 
