@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from tool_modules import load_tool
 
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.preflight import check_data_paths, datasets_of
 from attnpool_mm.layers import SPEM
 from attnpool_mm.layers.dynamic_conv import DynamicConv2d
@@ -109,6 +110,7 @@ def ran():
 def test_config(path, read, ran, table, config_row):
     cfg = read(path)
     check_sections(path, cfg)
+    check_arguments(cfg)
     check_data_paths(cfg, ("train", "val", "test"))
     name = NAME.fullmatch(Path(path).stem)
     if name:

@@ -12,6 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, Registry
 from mmengine.runner import Runner
 
+from ..registry import MODELS as OURS
+from ..registry import SCOPE
 from ..utils.checks import nearest
 from ..utils.config import registered, registered_names
 from ..utils.errors import ConfigError
@@ -99,10 +101,11 @@ def check_option(cfg: Config, option: str) -> None:
         )
     value = cfg.get(section)
     for key in keys:
-        if not isinstance(value, dict) or "type" in value:
+        if not isinstance(value, dict):
             return
         if key not in value:
-            close = get_close_matches(key, value, n=1, cutoff=0.7)
+            others = () if "type" in value else value
+            close = get_close_matches(key, others, n=1, cutoff=0.7)
             if close:
                 warnings.warn(
                     f"--cfg-options {option}: {key} is new there; did you mean "
@@ -188,8 +191,12 @@ class _TypedDicts:
         """Check one dict; return what its type names, None for none that is known."""
         given = [str(name) for name in value if name not in RESERVED]
         best: tuple[list[str], Callable] | None = None
-        for kind, taken in self._look_up(value["type"], registries):
-            unknown = unknown_arguments(kind, [n for n in given if n not in taken])
+        found = self._look_up(value["type"], registries)
+        if not found and owner and package_of(owner) == SCOPE:
+            ours = OURS.module_dict.get(value["type"])  # it looks there first
+            found = [(ours, ())] if ours else []
+        for kind, taken in found:
+            unknown = _unknown(kind, [n for n in given if n not in taken])
             if best is None or len(unknown) < len(best[0]):
                 best = unknown, kind
         if best is None:
@@ -232,6 +239,18 @@ class _TypedDicts:
                 if (found := registered(kind, registry)) is not None
             ]
         return self.found[key]
+
+
+def _unknown(kind: Callable, given: Sequence[str]) -> list[str]:
+    """The arguments that a type does not take, or surely does not by this name."""
+    taken = arguments(kind)
+    return unknown_arguments(kind, given) or [
+        name
+        for name in given
+        if name not in taken
+        and get_close_matches(name, taken, n=1, cutoff=0.9)
+        and name not in mentions(kind)
+    ]
 
 
 def _scope(name: str | None) -> AbstractContextManager:

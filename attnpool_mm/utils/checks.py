@@ -71,13 +71,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
         >>> nearest('load_form', ['load_from', 'resume'])
         "did you mean 'load_from'?"
     """
-    names = list(names)
-    close = get_close_matches(name, names, n=1)
+    names = {known.lower(): known for known in names}
+    close = get_close_matches(name.lower(), names, n=1)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {names[close[0]]!r}?"
     if len(names) > MANY:
         return f"none of {len(names)} names is close to it"
-    return f"accepted are {', '.join(names) or 'none'}"
+    return f"accepted are {', '.join(names.values()) or 'none'}"
 
 
 def argument_names(kind: Callable) -> list[str]:

@@ -64,6 +64,9 @@ def unknown_arguments(kind: Callable, given: Iterable[str]) -> list[str]:
         if targets != {"super()"}:  # a certain class among the parents
             for parent in makers:
                 accepted |= _named(parent).keys()
+                rest = parent is not object.__init__ and _rest(parent)
+                if rest and not _handed_to(parent, rest):
+                    return []
     return [name for name in unknown if name not in accepted]
 
 

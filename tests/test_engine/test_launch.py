@@ -138,12 +138,15 @@ class TestCompile:
         launch.check_compile(Config({"compile": True}))
 
 
-def test_tensorboard_is_missing(monkeypatch):
+@pytest.mark.parametrize("name, package", [
+    ("Tensorboard", "tensorboard"), ("Wandb", "wandb"), ("MLflow", "mlflow"),
+])  # fmt: skip
+def test_what_a_visualizer_writes_for_is_missing(monkeypatch, name, package):
     monkeypatch.setattr(launch, "find_spec", lambda package: None)
     backends = [{"type": "LocalVisBackend"}]
     launch.check_visualizer(Config({"visualizer": {"vis_backends": backends}}))
-    backends.append({"type": "mmengine.TensorboardVisBackend"})
-    with pytest.raises(ConfigError, match="vis_backends: TensorboardVisBackend"):
+    backends.append({"type": f"mmengine.{name}VisBackend"})
+    with pytest.raises(ConfigError, match=f"{name}VisBackend .* {package}"):
         launch.check_visualizer(Config({"visualizer": {"vis_backends": backends}}))
 
 
