@@ -58,7 +58,7 @@ def check_arguments(
     _check_variables(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         for key, value, names in plain_dicts(cfg, which):
-            for name in value.keys() - RESERVED - set(names):
+            for name in sorted(value.keys() - RESERVED - set(names)):
                 raise ConfigError(
                     f"{key}.{name}: there is no such option; {nearest(name, names)}"
                 )

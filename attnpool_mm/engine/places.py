@@ -171,7 +171,7 @@ def plain_dicts(
     found = [
         ("auto_scale_lr", cfg.get("auto_scale_lr"), {"base_batch_size", "enable"}),
         ("randomness", cfg.get("randomness"), arguments(Runner.set_randomness)),
-        ("compile", cfg.get("compile"), arguments(torch.compile)),
+        ("compile", cfg.get("compile"), {"target", *arguments(torch.compile)}),
         ("log_processor", cfg.get("log_processor"), arguments(LogProcessor)),
         *_environment(cfg.get("env_cfg")),
         *_preprocessors(cfg),

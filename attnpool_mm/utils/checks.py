@@ -71,6 +71,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
         >>> nearest('load_form', ['load_from', 'resume'])
         "did you mean 'load_from'?"
     """
+    if isinstance(names, set):  # which has no order of its own
+        names = sorted(names)
     names = {known.lower(): known for known in names}
     close = get_close_matches(name.lower(), names, n=1)
     if close:

@@ -24,7 +24,8 @@ def arguments(kind: Callable) -> dict[str, inspect.Parameter]:
     """
     taken: dict[str, inspect.Parameter] = {}
     for maker in _makers(kind):
-        taken = _named(maker) | taken
+        for name, parameter in _named(maker).items():
+            taken.setdefault(name, parameter)
         if _rest(maker) is None:
             break
     return taken

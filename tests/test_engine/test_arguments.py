@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmpretrain.models import ImageClassifier
 
 from attnpool_mm.apis import config_path
@@ -143,6 +144,22 @@ def test_what_is_no_mistake(options):
     cfg.model.backbone[wrong] = 1
     with pytest.raises(ConfigError, match=wrong):  # it is still looked at
         check_arguments(cfg)
+
+
+@pytest.mark.parametrize("path", [
+    "mmdet::albu_example/mask-rcnn_r50_fpn_albu-1x_coco.py",
+    "mmdet::autoassign/autoassign_r50-caffe_fpn_1x_coco.py",
+    "mmdet::dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py",
+    "mmdet::detr/detr_r50_8xb2-150e_coco.py",
+    "mmdet::queryinst/queryinst_r50_fpn_1x_coco.py",
+    "mmdet::vfnet/vfnet_r50-mdconv-c3-c5_fpn_ms-2x_coco.py",
+    "mmpretrain::barlowtwins/barlowtwins_resnet50_8xb256-coslr-300e_in1k.py",
+    "mmpretrain::cae/cae_beit-base-p16_8xb256-amp-coslr-300e_in1k.py",
+    "mmpretrain::resnest/resnest50_32xb64_in1k.py",
+    "mmpretrain::twins/twins-pcpvt-base_8xb128_in1k.py",
+])  # fmt: skip
+def test_the_frameworks_own_configs(path):
+    check_arguments(get_config(path))
 
 
 def test_parts_that_are_not_used_are_not_looked_at():

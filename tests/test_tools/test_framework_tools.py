@@ -224,6 +224,7 @@ class TestLogs:
             ),
             (["cal_train_time", tmp_path / "a", tmp_path / "b"], "the logs"),
             (["plot_curve", tmp_path / "b", "--keys", "bbox_map"], "'bbox_mAP'"),
+            (["plot_curve", tmp_path / "a", "--keys", "lss"], "'loss'"),
         ]:
             with pytest.raises(SystemExit) as caught:
                 tool(self.SCRIPT, *words)

@@ -59,20 +59,25 @@ def write_log(records: Sequence[dict], folder: Path) -> str:
     return str(copy)
 
 
-def plain_keys(keys: Sequence[str], logs: Sequence[list[dict]]) -> list[str]:
-    """Keys as MMDetection's script has them: without the metric's name before them.
+def check_keys(keys: Sequence[str], logs: Sequence[list[dict]], scope: str) -> None:
+    """Check that a log has the keys of a curve.
 
     Raises:
-        ConfigError: A log has no such key.
+        ConfigError: It has not.
     """
     for log in logs:
         known = {name for record in log for name in record}
-        known |= {name.rpartition("/")[2] for name in known}
+        if scope == "mmdet":
+            known |= {bare(name) for name in known}
         for key in keys:
             if key not in known:
                 hint = nearest(key, known)
                 raise ConfigError(f"--keys {key}: it is not logged; {hint}")
-    return [key.rpartition("/")[2] for key in keys]
+
+
+def bare(key: str) -> str:
+    """A key as MMDetection's script has it: without the metric's name before it."""
+    return key.rpartition("/")[2]
 
 
 def first_epoch(keys: Sequence[str], log: Sequence[dict]) -> int:
@@ -85,31 +90,35 @@ def first_epoch(keys: Sequence[str], log: Sequence[dict]) -> int:
     epoch = 1
     for record in log:
         if len(record) > 1:
-            names = {name.rpartition("/")[2] for name in record}
-            epochs.setdefault(epoch, set()).update(names)
+            epochs.setdefault(epoch, set()).update(map(bare, record))
         epoch = record.get("epoch", epoch)
     complete = [set(keys) <= names for names in epochs.values()]
     return complete.index(True) + 1 if any(complete) else 1
 
 
-def adapt_to_detection(words: list[str], logs: Sequence[list[dict]]) -> list[str]:
-    """The words of a command line as MMDetection's `plot_curve` understands them."""
-    start = words.index("--keys") + 1 if "--keys" in words else None
-    keys = ["bbox_mAP"]  # its default
-    if start:
-        end = start
-        while end < len(words) and not words[end].startswith("-"):
-            end += 1
-        keys = words[start:end]
-    keys = plain_keys(keys, logs)
-    if start:
-        words = [*words[:start], *keys, *words[end:]]
-    if "--eval-interval" not in words:
-        first = max(first_epoch(keys, log) for log in logs)
-        words = [*words, "--eval-interval", str(first)]
-    if "--style" not in words:  # theirs, 'dark', is not matplotlib's any more
-        words = [*words, "--style", "default"]
-    return words
+def curve_options(options: list[str], logs: Sequence[list[dict]], scope: str) -> list:
+    """The options of `plot_curve` as the framework's script understands them.
+
+    Raises:
+        ConfigError: As in `check_keys`.
+    """
+    first = options.index("--keys") + 1 if "--keys" in options else len(options)
+    last = first
+    while last < len(options) and not options[last].startswith("-"):
+        last += 1
+    keys = options[first:last]
+    check_keys(keys, logs, scope)
+    if scope != "mmdet":
+        return options
+    keys = [bare(key) for key in keys]
+    options = [*options[:first], *keys, *options[last:]]
+    if "--eval-interval" not in options:
+        keys = keys or ["bbox_mAP"]  # its default
+        interval = max(first_epoch(keys, log) for log in logs)
+        options += ["--eval-interval", str(interval)]
+    if "--style" not in options:  # theirs, 'dark', is not matplotlib's any more
+        options += ["--style", "default"]
+    return options
 
 
 def run(folder: Path) -> None:
@@ -127,8 +136,8 @@ def run(folder: Path) -> None:
     if len(scopes) > 1:
         raise ConfigError("the logs of classifiers and detectors need a call each")
     scope = scopes.pop()
-    if scope == "mmdet" and task == "plot_curve":
-        options = adapt_to_detection(options, logs)
+    if task == "plot_curve":
+        options = curve_options(options, logs, scope)
     copies = [write_log(log, folder / str(i)) for i, log in enumerate(logs)]
     script = find_tool(scope, ["analysis_tools/analyze_logs.py"])
     run_tool(script, [task, *copies, *options])
