@@ -87,15 +87,25 @@ def _of_scope(registry: Registry, scope: str | None) -> AbstractContextManager:
 
 
 def registered_names(kind: str, registries: Iterable[Registry]) -> set[str]:
-    """The names that `kind` could have been, of its scope or of the default scope's."""
+    """The names that `kind` could have been.
+
+    They are those of its scope; of another scope than there is, those of all; without
+    a scope, those of the default scope.
+
+    Args:
+        kind: The value of `type`.
+        registries: MMEngine's root registries of such classes.
+    """
     scope, _, _ = kind.rpartition(".")
     names: set[str] = set()
     for registry in registries:
-        with _of_scope(registry, scope or None) as found:
-            prefix = f"{scope}." if scope and found.scope == scope else ""
-            while found is not None and not (prefix and found.scope != scope):
-                names |= {prefix + name for name in found.module_dict}
-                found = found.parent
+        scopes = [scope] if scope in registry.children else registry.children
+        for name in scopes if scope else ():
+            child = registry.children[name]
+            names |= {f"{name}.{known}" for known in child.module_dict}
+        if not scope:
+            with _of_scope(registry, None) as found:
+                names |= found.module_dict.keys() | registry.module_dict.keys()
     return names
 
 

@@ -69,6 +69,7 @@ MISSPELT = [
     # types
     (SPEM, "model.type=ImageClasifier", "ImageClassifier"),
     (SPEM, "model.backbone.type=attnpool_mm.AttnPoolResnet", "AttnPoolResNet"),
+    (SPEM, "model.backbone.type=mmpretrian.SEResNet", "mmpretrain.SEResNet"),
     (SPEM, "train_dataloader.dataset.type=CIFAR1O", "CIFAR10"),
     (DETECTOR, f"{STEP}.type=LoadImageFromFiles", "LoadImageFromFile"),
     (DETECTOR, "optim_wrapper.optimizer.type=sgd", "SGD"),
