@@ -4,6 +4,10 @@ Importing this module puts the classifiers into MMPretrain's model hub, where
 `mmpretrain.list_models`, `mmpretrain.get_model` and `ImageClassificationInferencer`
 find them by name. MMDetection has no such hub: `config_path` turns a name into the
 file that `DetInferencer` and `init_detector` take.
+
+It also makes the loading of checkpoints safe, and of configs in YAML, for these and
+for whatever else loads by MMEngine: a checkpoint is data, and one that names code is
+refused. `attnpool_mm.checkpoint.use_safe_loading(trust=True)` gives that up.
 """
 
 from difflib import get_close_matches
@@ -11,7 +15,9 @@ from pathlib import Path
 
 from mmpretrain.apis import ModelHub
 
+from .checkpoint.mmengine_loading import loading_is_chosen, use_safe_loading
 from .utils.errors import ConfigError
+from .utils.safe_yaml import use_safe_yaml
 
 # Configs, tools and model index as OpenMMLab's packages carry them: copies in a
 # wheel, links in the repository
@@ -48,3 +54,6 @@ def config_path(name: str) -> str:
 
 for metafile in sorted(MIM_FOLDER.glob("configs/classification/*/metafile.yml")):
     ModelHub.register_model_index(metafile, config_prefix=MIM_FOLDER)
+use_safe_yaml()
+if not loading_is_chosen():
+    use_safe_loading(torch_load=False)

@@ -72,6 +72,7 @@ HOOKS = PluginRegistry(
     parent=MMENGINE_HOOKS,
     scope=SCOPE,
     locations=[
+        "attnpool_mm.engine.checkpoint_fit",
         "attnpool_mm.engine.checkpointing",
         "attnpool_mm.engine.dynamic_conv",
         "attnpool_mm.engine.epoch_seed",

@@ -15,6 +15,7 @@ from mmengine.evaluator import DumpResults
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, preflight
 from attnpool_mm.engine.arguments import check_arguments
+from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.values import check_parts, check_values
 from attnpool_mm.engine.work_dir import check_work_dir
@@ -59,6 +60,7 @@ def parse_args() -> argparse.Namespace:
         help="test-time augmentation: the config's tta_model and tta_pipeline, or "
         "the mean over the image and its mirror image",
     )
+    launch.add_partial(parser)
     return parser.parse_args()
 
 
@@ -169,6 +171,7 @@ def run(args: argparse.Namespace) -> None:
     for warning in warnings:
         runner.logger.warning(warning)
     preflight.check_detector(runner)
+    runner.register_hook(CheckpointFitHook(args.partial))
     if item == "pred":
         runner.test_evaluator.metrics.append(dump_predictions(cfg, args.out))
     metrics = runner.test()

@@ -12,6 +12,7 @@ from mmengine.dist import is_main_process
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import distributed, launch, newest_checkpoint, preflight
 from attnpool_mm.engine.arguments import check_arguments
+from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
 from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook, drop_disabled_hook
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     warnings = check_contents(cfg, ("train", "val"), args.check_data)
     distributed.setup_distributed(cfg)
     distributed.adapt_norms(cfg, training=True)
-    use_safe_loading(args.trust_checkpoint)
+    use_safe_loading(args.trust_checkpoint, cfg.work_dir)
     runner = launch.build_runner(cfg)
     for warning in warnings:
         runner.logger.warning(warning)
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     if args.resume == "auto" or (cfg.get("resume") and not cfg.get("load_from")):
         newest_checkpoint.resume_newest(runner, args.trust_checkpoint)
     runner.register_hook(StopOnSignalHook(watch))
+    runner.register_hook(CheckpointFitHook(partial=True))
     try:
         runner.train()
     finally:

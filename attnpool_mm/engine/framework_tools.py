@@ -38,7 +38,8 @@ def run_config_tool(*names: str, package: str | None = None) -> None:
     """Run a framework's script with the words of the command line, a config first.
 
     The script reads a copy of the config whose `visualizer` names no scope:
-    MMPretrain's `browse_dataset.py` cannot build an inherited one otherwise.
+    MMPretrain's `browse_dataset.py` cannot build an inherited one otherwise. Where it
+    loads a checkpoint, that must be one of the config's model.
 
     Args:
         names: Where the script may be below the framework's tools folder.
@@ -56,6 +57,8 @@ def run_config_tool(*names: str, package: str | None = None) -> None:
     cfg = read_config(path)
     script = find_tool(package or cfg.default_scope, names)
     (cfg.get("visualizer") or {}).pop("_scope_", None)
+    fit = dict(type="attnpool_mm.CheckpointFitHook")
+    cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), fit]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, Path(path).name).with_suffix(".py")
         cfg.dump(copy)

@@ -24,6 +24,7 @@ from mmengine.runner.amp import autocast
 from ..utils.config import type_name
 from ..utils.config_errors import config_error
 from ..utils.errors import ConfigError
+from ..utils.safe_yaml import use_safe_yaml
 from ..utils.signatures import package_of
 from .arguments import check_option
 
@@ -105,6 +106,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_partial(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the tools that judge a network by its weights."""
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="go on where the checkpoint lacks some of the model's weights, which then "
+        "stay random",
+    )
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print what a user can mend as one line and exit with 2.
@@ -133,6 +144,7 @@ def read_config(path: str) -> Config:
         ConfigError: If the file cannot be read, or its `default_scope` is neither
             MMPretrain's nor MMDetection's.
     """
+    use_safe_yaml()
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # whatever the code in the file raises

@@ -23,6 +23,7 @@ from ..models import detector
 from ..pooling import SelfAttentivePool2d
 from ..utils.config import datasets_of, registered_class, type_name
 from ..utils.errors import ConfigError
+from .resuming import check_progress
 from .spem import SPEMOptimWrapperConstructor, group_of, penalized_layers
 
 
@@ -84,19 +85,22 @@ def check_resumable(path: str, trust: bool = False) -> None:
         trust: As in `load_checkpoint_file`.
 
     Raises:
-        ConfigError: If it is not there, is refused, or holds weights alone.
+        ConfigError: If it is not there, is refused, holds weights alone, or does not
+            say how far the training is.
     """
     check_checkpoint_path(path)
     if not os.path.exists(path):  # a URL
         return
     needed = {"meta", "message_hub", "optimizer", "state_dict"}
-    missing = needed - set(load_checkpoint_file(path, trust=trust))
+    checkpoint = load_checkpoint_file(path, trust=trust)
+    missing = needed - set(checkpoint)
     if missing:
         raise ConfigError(
             f"--resume {path}: the file has no {', '.join(sorted(missing))}; it is "
             "no training to go on with. To start from its weights: "
             f"--cfg-options load_from={path}"
         )
+    check_progress(checkpoint, f"--resume {path}")
 
 
 def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
@@ -179,7 +183,7 @@ def check_pretrained(runner: Runner) -> None:
     Raises:
         ConfigError: An entry has another shape than in the network, or none matches.
     """
-    model = _model_of(runner)
+    model = model_of(runner)
     backbone = getattr(model, "backbone", None)
     for name, part in (("model", model), ("model.backbone", backbone)):
         init_cfg = getattr(part, "init_cfg", None)
@@ -220,7 +224,7 @@ def _check_weights(init_cfg: dict, name: str, part: nn.Module) -> None:
         )
 
 
-def _model_of(runner: Runner) -> nn.Module | None:
+def model_of(runner: Runner) -> nn.Module | None:
     """The model without its wrappers; None if the runner's strategy builds it later."""
     model = runner.model
     if not isinstance(model, nn.Module):
@@ -240,7 +244,7 @@ def check_patches(runner: Runner) -> None:
     Raises:
         ConfigError: If a patch is larger than the map that it gets.
     """
-    model = _model_of(runner)
+    model = model_of(runner)
     backbone = getattr(model, "backbone", None)
     if backbone is None or not any(
         isinstance(m, SelfAttentivePool2d) for m in backbone.modules()
@@ -268,7 +272,7 @@ def check_detector(runner: Runner) -> None:
     Raises:
         ConfigError: As in `attnpool_mm.models.detector.check_detector`.
     """
-    detector.check_detector(_model_of(runner))
+    detector.check_detector(model_of(runner))
 
 
 def check_spem(runner: Runner) -> None:
@@ -277,7 +281,7 @@ def check_spem(runner: Runner) -> None:
     It is a part of the method, and lives in the optimizer: a config with SPEM and
     without the constructor trains another network than the paper's.
     """
-    model = _model_of(runner)
+    model = model_of(runner)
     layers = penalized_layers(model) if model is not None else []
     if layers and not _penalizes(runner.optim_wrapper, layers):
         runner.logger.warning(

@@ -195,8 +195,19 @@ def test_resuming_needs_more_than_weights(tmp_path):
     torch.save({"state_dict": {}}, weights)
     with pytest.raises(ConfigError, match="--resume .*message_hub, meta, optimizer"):
         preflight.check_resumable(weights)
-    torch.save(dict(state_dict={}, meta={}, message_hub={}, optimizer={}), whole)
+    parts = dict(state_dict={}, message_hub={}, optimizer=dict(state={}))
+    meta = dict(epoch=1, iter=4)
+    torch.save(dict(parts, meta=meta), whole)
     preflight.check_resumable(whole)
+    for odd, match in (
+        (dict(parts, meta=dict(meta, epoch=-1)), "--resume .*meta.epoch=-1"),
+        (dict(parts, meta=dict(meta, iter="4")), "--resume .*meta.iter='4'"),
+        (dict(parts, meta=dict(meta, seed=2**40)), f"--resume .*meta.seed={2**40}"),
+        (dict(parts, meta=meta, optimizer={}), "--resume .*optimizer is empty"),
+    ):
+        torch.save(odd, whole)
+        with pytest.raises(ConfigError, match=match):
+            preflight.check_resumable(whole)
     with pytest.raises(ConfigError, match="checkpoint .*absent.pth"):
         preflight.check_resumable(str(tmp_path / "absent.pth"))
     preflight.check_resumable("https://host.invalid/epoch_1.pth")

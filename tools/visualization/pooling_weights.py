@@ -16,11 +16,11 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from attnpool_mm.analysis import draw_weights, record_weights
-from attnpool_mm.checkpoint import use_safe_loading
+from attnpool_mm.checkpoint import find_state_dict, load_fitting, use_safe_loading
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.utils.config import images_are_rgb, type_name
@@ -46,6 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--out-dir", help="folder for the pictures (default: WORK_DIR/pooling_weights)"
     )
+    launch.add_partial(parser)
     return parser.parse_args()
 
 
@@ -144,7 +145,9 @@ def main() -> None:
         if preprocessor is not None:
             cfg.model.setdefault("data_preprocessor", preprocessor)
         model = MODELS.build(cfg.model).to(get_device())
-        load_checkpoint(model, args.checkpoint, map_location="cpu")
+        checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu")
+        weights = find_state_dict(checkpoint, args.checkpoint)
+        load_fitting(model, weights, args.checkpoint, args.partial)
         model.eval()
         out_dir = Path(args.out_dir or Path(cfg.work_dir, "pooling_weights"))
         out_dir.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,162 @@
+"""Whether a checkpoint holds a training that this one can go on with."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from ..utils.errors import ConfigError
+
+# Of every optimizer that has them, in the shape of the parameter
+LIKE_PARAMETERS = (
+    *("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+    *("square_avg", "grad_avg", "acc_delta", "sum", "prev"),
+)
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+
+
+def check_progress(checkpoint: dict, name: str) -> None:
+    """Check what a checkpoint says of how far its training is.
+
+    Args:
+        checkpoint: What the file holds.
+        name: What errors call it.
+
+    Raises:
+        ConfigError: It has no epoch or iteration, or no state of an optimizer.
+    """
+    meta = checkpoint.get("meta") or {}
+    for key in ("epoch", "iter"):
+        value = meta.get(key)
+        if type(value) is not int or value < 0:
+            raise ConfigError(
+                f"{name}: meta.{key}={value!r:.50}, the number of the {key} is expected"
+            )
+    seed = meta.get("seed")
+    if seed is not None and not (type(seed) is int and 0 <= seed < 2**32):
+        raise ConfigError(
+            f"{name}: meta.seed={seed!r:.50}, an integer of 32 bits is expected"
+        )
+    if not checkpoint.get("optimizer"):
+        raise ConfigError(f"{name}: optimizer is empty, its state is expected")
+
+
+def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
+    """Check that a run's optimizer and schedulers take the state of a checkpoint.
+
+    Args:
+        runner: The run, whose optimizer and schedulers are built.
+        checkpoint: What the file holds.
+        name: What errors call it.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    name = f"--resume {name}"
+    check_progress(checkpoint, name)
+    train_cfg = runner.cfg.get("train_cfg") or {}
+    steps, last = checkpoint["meta"]["iter"], train_cfg.get("max_iters")
+    if last is not None and steps > last:  # MMEngine reads the data up to there
+        raise ConfigError(
+            f"{name}: meta.iter={steps}, at most max_iters={last} is expected"
+        )
+    wrapper = getattr(runner, "optim_wrapper", None)
+    if isinstance(wrapper, OptimWrapper):
+        state = checkpoint["optimizer"]
+        several = isinstance(wrapper, OptimWrapperDict)
+        for key, inner in wrapper.items() if several else [(None, wrapper)]:
+            _check_optimizer(inner, state.get(key) if several else state, name)
+    states = checkpoint.get("param_schedulers", [])
+    schedulers = getattr(runner, "param_schedulers", None) or []
+    if isinstance(schedulers, dict):
+        _expect(states, dict, f"{name}: param_schedulers")
+        pairs = [(schedulers[key], states.get(key)) for key in schedulers]
+    else:
+        pairs = [(schedulers, states)]
+    for ours, theirs in pairs:
+        _expect(theirs, list, f"{name}: param_schedulers")
+        for scheduler, state in zip(ours, theirs, strict=False):
+            if hasattr(scheduler, "state_dict"):
+                _check_scheduler(scheduler.state_dict(), state, name)
+
+
+def _check_optimizer(wrapper: OptimWrapper, state: dict, name: str) -> None:
+    _expect(state, dict, f"{name}: optimizer")
+    optimizer = wrapper.optimizer
+    try:
+        wrapper.load_state_dict(dict(state))
+    except Exception as error:  # PyTorch checks little, and fails with any type
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ConfigError(f"{name}: optimizer does not fit: {reason}") from error
+    for group in optimizer.param_groups:
+        for key, value in optimizer.defaults.items():
+            if not _alike(group.get(key), value):
+                raise ConfigError(
+                    f"{name}: optimizer.param_groups has {key}={group.get(key)!r:.50}, "
+                    f"something like {value!r:.50} is expected"
+                )
+    for parameter, entries in optimizer.state.items():
+        if isinstance(parameter, Tensor):
+            _check_state(optimizer, parameter, entries, name)
+
+
+def _check_state(
+    optimizer: Optimizer, parameter: Tensor, entries: Any, name: str
+) -> None:
+    _expect(entries, dict, f"{name}: optimizer.state")
+    if isinstance(optimizer, Adam) and entries and not entries.keys() >= ADAM:
+        raise ConfigError(
+            f"{name}: optimizer.state has {', '.join(map(str, entries)):.80}, Adam's "
+            f"{', '.join(sorted(ADAM))} are expected"
+        )
+    for key in LIKE_PARAMETERS:
+        value = entries.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, Tensor) or value.shape != parameter.shape:
+            what = tuple(value.shape) if isinstance(value, Tensor) else value
+            raise ConfigError(
+                f"{name}: optimizer.state has a {key} of {what!r:.50}, the shape of "
+                f"its parameter, {tuple(parameter.shape)}, is expected"
+            )
+
+
+def _check_scheduler(ours: dict, theirs: Any, name: str) -> None:
+    """Hold a scheduler's state to its own; its attributes take whatever it has."""
+    _expect(theirs, dict, f"{name}: param_schedulers")
+    for key, value in theirs.items():
+        if key not in ours or not _alike(value, ours[key]):
+            raise ConfigError(
+                f"{name}: param_schedulers has {key!r:.30}={value!r:.50}; expected are "
+                f"{', '.join(ours):.200}, each of its type"
+            )
+
+
+def _alike(value: Any, pattern: Any) -> bool:
+    """Whether a value is of another's kind: a number, a list as long, the same type."""
+    if pattern is None or isinstance(pattern, bool):
+        return value is None or isinstance(value, bool | int | float | np.number)
+    if isinstance(pattern, int | float | np.number | Tensor):
+        if isinstance(value, Tensor):
+            return value.numel() == 1
+        return isinstance(value, int | float | np.number) and not isinstance(
+            value, bool
+        )
+    if isinstance(pattern, list | tuple) and not isinstance(value, str):
+        return (
+            isinstance(value, Iterable)
+            and len(value) == len(pattern)
+            and all(map(_alike, value, pattern))
+        )
+    return isinstance(value, type(pattern))
+
+
+def _expect(value: Any, kind: type, what: str) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(
+            f"{what} is a {type(value).__name__}, a {kind.__name__} is expected"
+        )
