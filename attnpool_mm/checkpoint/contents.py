@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .pickled import RefusedError
 
 MAX_DEPTH = 100
-MAX_OBJECTS = 5_000_000
+MAX_OBJECTS = 1_000_000
 CONTAINERS = (dict, OrderedDict, Counter, list, tuple, set)
 LEAVES = (
     *(type(None), bool, int, float, complex, str, bytes),

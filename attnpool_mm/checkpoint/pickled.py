@@ -152,7 +152,7 @@ def read_pickle(
             (value,) = stack
             return value
         elif name != "PROTO":
-            raise RefusedError(f"it has the opcode {name}, which torch.save writes not")
+            raise RefusedError(f"it has the opcode {name}, unlike what torch.save writes")
     raise EOFError("the pickle has no end")
 
 
@@ -160,11 +160,13 @@ def checked_keys(keys: Iterable[Any]) -> None:
     """Check what a dict or a set is made of.
 
     Raises:
-        RefusedError: A key is neither a string nor an integer, of 60 bits at most.
+        RefusedError: A key is neither a string nor an integer of 60 bits at most.
     """
     for key in keys:
         if type(key) is not str and not (type(key) is int and abs(key) < KEY_RANGE):
-            raise RefusedError(f"it has a key of the type {type(key).__name__}")
+            raise RefusedError(
+                f"it has a key of the type {type(key).__name__}, or a large one"
+            )
 
 
 def _path(argument: str) -> str:

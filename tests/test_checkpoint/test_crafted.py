@@ -1,0 +1,94 @@
+"""Crafted checkpoints are refused in one line, or do no harm."""
+
+import pytest
+import torch
+from crafted_checkpoints import CASES, REFUSED, Traps, craft
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import StepLR
+from mmengine.runner import CheckpointLoader
+
+from attnpool_mm.checkpoint import load_checkpoint_file, use_safe_loading
+from attnpool_mm.utils.errors import ConfigError
+
+
+def good_checkpoint():
+    """What MMEngine writes of a small training."""
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = StepLR(optimizer, step_size=1)
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    history = HistoryBuffer()
+    history.update(1.5)
+    return dict(
+        meta=dict(epoch=1, iter=4, dataset_meta=dict(classes=("a", "b"))),
+        state_dict=model.state_dict(),
+        message_hub=dict(
+            log_scalars={"train/loss": history},
+            runtime_info=dict(keep_ckpt_ids=[1], best_score=0.5),
+            resumed_keys={"train/loss": True},
+        ),
+        optimizer=optimizer.state_dict(),
+        param_schedulers=[scheduler.state_dict()],
+    )
+
+
+@pytest.fixture
+def traps(tmp_path):
+    return Traps(tmp_path, tmp_path / "work_dir")
+
+
+def texts_in(value):
+    """Every string in a loaded checkpoint, keys left out."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [text for inner in value for text in texts_in(inner)]
+    return [value] if isinstance(value, str) else []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_crafted_checkpoint(name, traps):
+    path = craft(name, good_checkpoint(), traps)
+    if CASES[name][0] == REFUSED:
+        with pytest.raises(ConfigError, match="checkpoint ") as caught:
+            load_checkpoint_file(path, work_dir=traps.work_dir)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    else:
+        checkpoint = load_checkpoint_file(path, work_dir=traps.work_dir)
+        texts = texts_in({k: v for k, v in checkpoint.items() if k != "state_dict"})
+        assert not any(str(traps.folder) in text for text in texts)
+        assert set(checkpoint) - {"meta"} <= set(good_checkpoint())
+    assert traps.untouched()
+
+
+def test_the_good_one_loads_whole(traps):
+    good = good_checkpoint()
+    path = traps.folder / "good.pth"
+    torch.save(good, path)
+    loaded = load_checkpoint_file(path)
+    history = loaded["message_hub"]["log_scalars"].pop("train/loss")
+    assert history.current() == 1.5
+    good["message_hub"]["log_scalars"].clear()
+    for actual, expected in (
+        (loaded.pop("state_dict"), good.pop("state_dict")),
+        (loaded["optimizer"].pop("state"), good["optimizer"].pop("state")),
+    ):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+    assert loaded == good
+
+
+def test_there_are_enough():
+    assert len(CASES) >= 40
+    assert sum(what == REFUSED for what, _ in CASES.values()) >= 40
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "huge tensor", "tensor beyond its storage"]
+)
+def test_mmengine_refuses_it(name, traps, tools_undone):
+    path = craft(name, good_checkpoint(), traps)
+    use_safe_loading()
+    with pytest.raises(ConfigError, match="refused"):
+        CheckpointLoader.load_checkpoint(str(path))
+    assert traps.untouched()
