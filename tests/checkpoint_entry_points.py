@@ -212,6 +212,7 @@ ENTRY_POINTS = {
         place.folder / "out.pth", "--arch", "spem-11", "--quiet",
     ),
 }  # fmt: skip
+LOADERS = tuple(ENTRY_POINTS)[:3]  # without a network
 FOR_DETECTORS = (
     "DetInferencer",
     "DetInferencer without a config",

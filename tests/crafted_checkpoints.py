@@ -587,6 +587,26 @@ CASES: dict[str, tuple[str, Callable]] = {
 }
 
 
+# One or more of each kind, for entry points that take seconds
+CORE = (
+    *("os.system", "attribute of a class", "a module", "pickle protocol 4"),
+    *("older format", "opcode INST", "state of a function", "methods of a state dict"),
+    *("object array of raw bytes", "uninitialised array", "structured type"),
+    *("object type with a forged state", "array of too few bytes"),
+    *("tensor beyond its storage", "tensor of an overflowing size"),
+    *("storage larger than its entry", "uninitialised tensor", "huge storage"),
+    *("sparse tensor of wrong indices", "histories of unequal lengths"),
+    *("compressed entries", "overlapping entries", "tensor of stride zero"),
+    *("shared lists", "deep lists", "keys of one hash", "cut off", "noise"),
+    *("best_ckpt elsewhere", "best_ckpt the run's folder"),
+    *("keep_ckpt_ids with a path", "config in the training's state"),
+    *("config of older MMEngine", "state_dict a text", "integer keys"),
+    *("optimizer empty", "learning rate a text", "momentum of another shape"),
+    *("scheduler's method a number", "epoch a text"),
+    *("weights of another network", "weights of other shapes"),
+)
+
+
 def craft(name: str, base: dict, traps: Traps) -> Path:
     """Write a crafted checkpoint."""
     traps.lay()

@@ -152,7 +152,9 @@ def read_pickle(
             (value,) = stack
             return value
         elif name != "PROTO":
-            raise RefusedError(f"it has the opcode {name}, unlike what torch.save writes")
+            raise RefusedError(
+                f"it has the opcode {name}, unlike what torch.save writes"
+            )
     raise EOFError("the pickle has no end")
 
 

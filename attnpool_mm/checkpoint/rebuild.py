@@ -188,7 +188,7 @@ def _refuse(*_: Any) -> None:
 
 def _counts(numbers: Any) -> tuple[int, ...]:
     if not all(type(number) is int and number >= 0 for number in numbers):
-        raise RefusedError("it has a size, stride or offset that is negative, or no number")
+        raise RefusedError("it has a size, stride or offset that is no count")
     return tuple(numbers)
 
 
