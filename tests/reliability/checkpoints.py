@@ -3,8 +3,9 @@
     python tests/reliability/checkpoints.py
 
 All files go through the functions that load, and a core of them, of each kind, through
-everything else; with --all they all do, which takes three times as long. Each pair runs in a process of its own, forked from one that has imported everything.
-It must refuse the file in one line, or go on and do no harm. The table goes to
+everything else; with --all they all do, which takes three times as long. Each pair
+runs in a process of its own, forked from one that has imported everything. It must
+refuse the file in one line, or go on and do no harm. The table goes to
 docs/reliability/checkpoints.md; the exit status is 1 if a pair fails.
 """
 

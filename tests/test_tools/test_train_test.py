@@ -324,18 +324,35 @@ def test_a_detector_trains_and_tests(folder, tool):
     assert names == {f"blue{i}.png" for i in range(4)}
 
 
-def test_checkpoint_with_code_is_refused(folder, tool, error_of):
+def test_checkpoint_with_code_is_refused(folder, trained, tool, error_of):
     class Trap:
         def __reduce__(self):
             return os.system, (f"touch {folder / 'ran'}",)
 
-    torch.save({"state_dict": {}, "x": Trap()}, folder / "evil.pth")
+    weights = load_checkpoint_file(trained / "epoch_2.pth")["state_dict"]
+    torch.save({"state_dict": weights, "x": Trap()}, folder / "evil.pth")
     error = error_of(load_tool("test.py"), "tiny.py", "evil.pth")
     assert "evil.pth: refused" in error and "--trust-checkpoint" in error
     assert not (folder / "ran").exists()
     # the option is what makes the difference
     tool("test.py", "tiny.py", "evil.pth", "--trust-checkpoint")
     assert (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("script", ["test.py", "visualization/pooling_weights.py"])
+def test_weights_that_do_not_fit(folder, trained, tool, error_of, script):
+    weights = load_checkpoint_file(trained / "epoch_2.pth")["state_dict"]
+    count = sum(not name.endswith("num_batches_tracked") for name in weights)
+    weights["head.fc.weight"] = weights["head.fc.weight"][:1]
+    torch.save(weights, folder / "odd.pth")
+    torch.save({f"x.{k}": v for k, v in weights.items()}, folder / "other.pth")
+    arguments = ("tiny.py", "odd.pth", "--work-dir", "odd")
+    error = error_of(load_tool(script), *arguments)
+    assert "odd.pth" in error and f" {count} " in error
+    assert "head.fc.weight" in error and "--partial" in error
+    tool(script, *arguments, "--partial")
+    other = ("tiny.py", "other.pth", "--work-dir", "odd")
+    assert f" {count} are not" in error_of(load_tool(script), *other, "--partial")
 
 
 @pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh"])

@@ -1,0 +1,128 @@
+"""A run whose checkpoint is not of it ends in one line before it trains."""
+
+import pytest
+import torch
+from crafted_checkpoints import Traps, craft
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from attnpool_mm.checkpoint import load_checkpoint_file, use_safe_loading
+from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
+from attnpool_mm.utils.errors import ConfigError
+
+
+class Model(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(2, 3), torch.nn.Linear(3, 1)
+
+    def forward(self, inputs, mode="tensor"):
+        return {"loss": self.second(self.first(inputs)).square().mean()}
+
+
+def make_runner(work_dir, optimizer="SGD", **settings):
+    momentum = {"momentum": 0.9} if optimizer == "SGD" else {}
+    runner = Runner(
+        Model(),
+        str(work_dir),
+        train_dataloader=DataLoader([{"inputs": torch.ones(2)}] * 4, batch_size=2),
+        train_cfg={"by_epoch": True, "max_epochs": 2},
+        optim_wrapper={"optimizer": {"type": optimizer, "lr": 0.1, **momentum}},
+        param_scheduler={"type": "StepLR", "step_size": 1, "gamma": 0.5},
+        default_scope="mmengine",
+        experiment_name=f"fit{id(settings)}",
+        **settings,
+    )
+    runner.register_hook(CheckpointFitHook(partial=True))
+    return runner
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """The checkpoint after the first of two epochs, by optimizer."""
+    made = {}
+    for optimizer in ("SGD", "Adam"):
+        folder = tmp_path_factory.mktemp(optimizer)
+        make_runner(folder, optimizer).train()
+        made[optimizer] = load_checkpoint_file(folder / "epoch_1.pth")
+    return made
+
+
+@pytest.fixture
+def traps(tmp_path, tools_undone):
+    use_safe_loading(work_dir=tmp_path / "work_dir")
+    return Traps(tmp_path, tmp_path / "work_dir")
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("optimizer empty", "optimizer"),
+        ("optimizer without groups", "optimizer"),
+        ("learning rate a text", "lr='fast'"),
+        ("momentum of another shape", r"momentum_buffer of \(3, 3\).*\(3, 2\)"),
+        ("momentum a text", "momentum_buffer"),
+        ("scheduler's method a number", "'step'=1"),
+        ("schedulers a text", "param_schedulers is a str"),
+        ("epoch a text", "meta.epoch='1'"),
+        ("epoch negative", "meta.epoch=-3"),
+        ("seed a text", "meta.seed='x'"),
+        ("no meta", "meta.epoch=None"),
+        ("weights of another network", "4 are not in it, such as first.weight"),
+        ("weights of other shapes", "4 have another shape, such as first.weight"),
+    ],
+)
+def test_a_resume_that_does_not_fit(case, words, base, traps):
+    path = craft(case, base["SGD"], traps)
+    runner = make_runner(traps.work_dir, load_from=str(path), resume=True)
+    with pytest.raises(ConfigError, match=words) as caught:
+        runner.train()
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert not list(traps.work_dir.glob("epoch_*"))
+
+
+def test_the_state_of_another_optimizer(base, traps):
+    traps.lay()
+    path = traps.folder / "a.pth"
+    torch.save(base["SGD"], path)
+    runner = make_runner(traps.work_dir, "Adam", load_from=str(path), resume=True)
+    with pytest.raises(ConfigError, match="optimizer"):
+        runner.train()
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_a_resume_that_fits_goes_on(base, traps, optimizer):
+    traps.lay()
+    path = traps.folder / "a.pth"
+    torch.save(base[optimizer], path)
+    runner = make_runner(traps.work_dir, optimizer, load_from=str(path), resume=True)
+    runner.train()
+    assert runner.epoch == 2
+
+
+def test_iterations_past_the_end(base, traps):
+    traps.lay()
+    path = traps.folder / "a.pth"
+    meta = dict(base["SGD"]["meta"], iter=10**12)  # MMEngine would read data for days
+    torch.save(dict(base["SGD"], meta=meta), path)
+    runner = make_runner(traps.work_dir, load_from=str(path), resume=True)
+    runner.cfg.train_cfg = dict(by_epoch=False, max_iters=100)
+    with pytest.raises(ConfigError, match=r"meta.iter=1000000000000.*max_iters=100"):
+        runner.train()
+
+
+def test_training_starts_from_what_fits(base, traps):
+    traps.lay()
+    path = traps.folder / "a.pth"
+    weights = dict(base["SGD"]["state_dict"])
+    weights["second.weight"] = torch.ones(5, 5)  # another head
+    torch.save({"state_dict": weights}, path)
+    make_runner(traps.work_dir, load_from=str(path)).train()
+    assert (traps.work_dir / "epoch_2.pth").exists()
+
+
+def test_training_does_not_start_from_another_network(base, traps):
+    path = craft("weights of another network", base["SGD"], traps)
+    with pytest.raises(ConfigError, match="4 are not in it"):
+        make_runner(traps.work_dir, load_from=str(path)).train()
