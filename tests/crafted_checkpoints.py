@@ -378,6 +378,12 @@ CASES: dict[str, tuple[str, Callable]] = {
         REFUSED,
         opcodes(lambda t: b"(cos\nsystem\n" + text(t.command) + b"o"),
     ),
+    "many names with escapes": (
+        REFUSED,
+        opcodes(
+            lambda t: b"".join(b"c\x1b[2J%d\nx\n0" % i for i in range(5000)) + b"N"
+        ),
+    ),
     "opcode EXT1": (REFUSED, opcodes(lambda t: b"\x82" + bytes([EXTENSION]) + b")R")),
     "state of a function": (
         REFUSED,
@@ -551,6 +557,11 @@ CASES: dict[str, tuple[str, Callable]] = {
     "state_dict None": (REFUSED, odd("state_dict", None)),
     "state_dict of numbers": (REFUSED, odd("state_dict", {"a": 1.0})),
     "integer names of weights": (REFUSED, odd("state_dict", {1: torch.ones(1)})),
+    "a name with escapes": (REFUSED, odd("state_dict", {"\x1b[2Jw": torch.ones(1)})),
+    "a name of 5000 digits": (
+        REFUSED,
+        odd("state_dict", {f"features.{'1' * 5000}.conv.0.0.weight": torch.ones(1)}),
+    ),
     "integer keys": (REFUSED, lambda b, t: saved({1: torch.ones(1)})),
     "a list": (REFUSED, lambda b, t: saved([b])),
     "meta a text": (REFUSED, odd("meta", "x")),

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .pickled import RefusedError
 
 MAX_DEPTH = 100
+MAX_NAME = 1000
 MAX_OBJECTS = 1_000_000
 CONTAINERS = (dict, OrderedDict, Counter, list, tuple, set)
 LEAVES = (
@@ -79,7 +80,7 @@ def check_contents(
         OddContentsError: A part of it is not of the kind that MMEngine expects.
     """
     _expect(checkpoint, dict, "the file")
-    _check_names(checkpoint, "the file")
+    _check_names(checkpoint, "the file", shown=True)  # it may be a state dict itself
     for name in STATE_DICTS:
         if name in checkpoint:
             _check_state_dict(checkpoint[name], name)
@@ -99,7 +100,7 @@ def check_contents(
 
 def _check_state_dict(state_dict: Any, name: str) -> None:
     _expect(state_dict, dict, name)
-    _check_names(state_dict, name)
+    _check_names(state_dict, name, shown=True)
     for key, value in state_dict.items():
         if not isinstance(value, Tensor) and not key.endswith(EXTRA_STATE):
             raise OddContentsError(
@@ -199,9 +200,14 @@ def _expect(value: Any, kind: type | tuple[type, ...], name: str) -> None:
         )
 
 
-def _check_names(names: Iterable[Any], what: str) -> None:
+def _check_names(names: Iterable[Any], what: str, shown: bool = False) -> None:
     for name in names:
-        if type(name) is not str:
+        if type(name) is not str or (shown and not _can_be_shown(name)):
             raise OddContentsError(
-                f"{what} has the key {name!r:.50}, a name is expected"
+                f"{what} has the key {name!a:.50}, a name is expected"
             )
+
+
+def _can_be_shown(name: str) -> bool:
+    """Whether a terminal shows a name as it is; tools print those of weights."""
+    return name.isprintable() and len(name) <= MAX_NAME

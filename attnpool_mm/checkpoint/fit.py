@@ -30,8 +30,8 @@ def load_fitting(
         partial: Whether it is enough that one entry fits.
 
     Raises:
-        ConfigError: An entry of the model is missing or has another shape; or, with
-            `partial`, all of them.
+        ConfigError: It is no state dict; or an entry of the model is missing or has
+            another shape; or, with `partial`, all of them.
 
     Example:
         >>> model = nn.Linear(2, 3)
@@ -39,6 +39,10 @@ def load_fitting(
         >>> model.bias.tolist()
         [1.0, 1.0, 1.0]
     """
+    if not isinstance(state_dict, Mapping) or not all(
+        isinstance(key, str) for key in state_dict
+    ):
+        raise ConfigError(f"checkpoint {name}: it has no state dict")
     plain = OrderedDict((k.removeprefix("module."), v) for k, v in state_dict.items())
     if hasattr(state_dict, "_metadata"):  # by which layers know an older version's
         plain._metadata = state_dict._metadata

@@ -22,6 +22,7 @@ from .archive import NotACheckpointError, read_checkpoint
 from .contents import OddContentsError, check_contents, check_plain
 from .pickled import RefusedError
 
+MAX_NAMES = 10  # that an error lists
 FORCE_SAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
@@ -113,7 +114,11 @@ def load_stream(
 def _refusal(error: RefusedError) -> str:
     reason = str(error)
     if error.names:
-        reason = f"it names {', '.join(error.names)}, and loading that may run code"
+        shown = [ascii(name)[1:-1][:100] for name in error.names[:MAX_NAMES]]
+        rest = len(error.names) - MAX_NAMES
+        if rest > 0:
+            shown.append(f"{rest} more")
+        reason = f"it names {', '.join(shown)}, and loading that may run code"
     return f"refused: {reason}; if you trust the file, pass --trust-checkpoint"
 
 

@@ -129,7 +129,9 @@ def torchvision_mobilenet_names(
     # In features.<i>.conv, features.0 and the last: a number for a convolution with
     # its norm and activation, another for which of them. A block's last convolution
     # and its norm have numbers of their own, one after the other.
-    pattern = re.compile(r"features\.(\d+)\.(?:(conv)\.(\d+)\.)?(?:([01])\.)?(\w+)")
+    pattern = re.compile(
+        r"features\.(\d{1,4})\.(?:(conv)\.(\d{1,4})\.)?(?:([01])\.)?(\w+)"
+    )
     entries = {name: m for name in names if (m := pattern.fullmatch(name))}
     ends = [int(m[1]) for m in entries.values() if m[2] is None]
     paired: dict[str, int] = {}

@@ -199,6 +199,7 @@ def _check_weights(init_cfg: dict, name: str, part: nn.Module) -> None:
         key.removeprefix("module.").removeprefix(prefix): tensor.shape
         for key, tensor in checkpoint.get("state_dict", checkpoint).items()
         if key.removeprefix("module.").startswith(prefix)
+        and isinstance(tensor, torch.Tensor)
     }
     expected = {key: tensor.shape for key, tensor in part.state_dict().items()}
     wrong = []

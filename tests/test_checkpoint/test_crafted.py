@@ -53,7 +53,8 @@ def test_a_crafted_checkpoint(name, traps):
     if CASES[name][0] == REFUSED:
         with pytest.raises(ConfigError, match="checkpoint ") as caught:
             load_checkpoint_file(path, work_dir=traps.work_dir)
-        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+        message = str(caught.value)
+        assert str(path) in message and message.isprintable() and len(message) < 2000
     else:
         checkpoint = load_checkpoint_file(path, work_dir=traps.work_dir)
         texts = texts_in({k: v for k, v in checkpoint.items() if k != "state_dict"})

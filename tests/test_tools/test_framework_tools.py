@@ -133,6 +133,14 @@ def test_eval_metric(tool, predictions):
     assert "'coco/bbox_mAP': 0.75" in out  # three of four classes found, exactly
 
 
+def test_weights_of_another_network_are_not_judged(folder, tool, capfd):
+    torch.save({"state_dict": {"x": torch.ones(1)}}, folder / "other.pth")
+    with pytest.raises(SystemExit):
+        tool("analysis_tools/confusion_matrix.py", "classifier.py", "other.pth")
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and "other.pth" in error
+
+
 def test_confusion_matrix(folder, tool, predictions):
     script = "analysis_tools/confusion_matrix.py"
     tool(
