@@ -31,6 +31,7 @@ def use_safe_yaml() -> None:
     """Make MMEngine read YAML by a safe loader, from now on: configs, and their bases.
 
     Example:
+        >>> from mmengine.config import Config
         >>> use_safe_yaml()
         >>> Config.fromstring('lr: 0.1', '.yaml').lr
         0.1
