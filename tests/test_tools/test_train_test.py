@@ -350,7 +350,8 @@ def test_weights_that_do_not_fit(folder, trained, tool, error_of, script):
     error = error_of(load_tool(script), *arguments)
     assert "odd.pth" in error and f" {count} " in error
     assert "head.fc.weight" in error and "--partial" in error
-    tool(script, *arguments, "--partial")
+    if script == "test.py":  # the other needs a network with pools
+        tool(script, *arguments, "--partial")
     other = ("tiny.py", "other.pth", "--work-dir", "odd")
     assert f" {count} are not" in error_of(load_tool(script), *other, "--partial")
 

@@ -145,7 +145,7 @@ def main() -> None:
         if preprocessor is not None:
             cfg.model.setdefault("data_preprocessor", preprocessor)
         model = MODELS.build(cfg.model).to(get_device())
-        checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu")
+        checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu", "silent")
         weights = find_state_dict(checkpoint, args.checkpoint)
         load_fitting(model, weights, args.checkpoint, args.partial)
         model.eval()
