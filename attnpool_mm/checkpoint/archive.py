@@ -88,43 +88,45 @@ def read_checkpoint(file: BinaryIO, map_location: Any = None) -> Any:
 
 def _read_zip(file: BinaryIO, size: int, map_location: Any) -> Any:
     with zipfile.ZipFile(file) as archive:
-        entries = {entry.filename: entry for entry in archive.infolist()}
-        if len(entries) < len(archive.infolist()):
-            raise RefusedError("two of its entries have the same name")
-        for entry in entries.values():
-            plain = entry.compress_type == zipfile.ZIP_STORED
-            if not plain or entry.file_size != entry.compress_size:
-                raise RefusedError("it is compressed, which torch.save does not do")
-            if entry.flag_bits & ENCRYPTED:
-                raise RefusedError("it is encrypted")
-        if sum(entry.file_size for entry in entries.values()) > size:
-            raise RefusedError("its entries overlap")
+        entries = _checked_entries(archive, size)
         (pickled,) = (name for name in entries if name.endswith("/data.pkl"))
         root = pickled.removesuffix("data.pkl")
-        if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != (
-            b"little"
-        ):
+        order = f"{root}byteorder"
+        if order in entries and archive.read(order) != b"little":
             raise RefusedError("it is of a computer with the other byte order")
         storages: dict[str, Storage] = {}
 
         def load(identity: Any) -> Storage:
             name = StorageId.of(identity)
             if name.key not in storages:
-                data = torch.empty(name.nbytes if _fits(name) else 0, dtype=torch.uint8)
-                if name.nbytes:
-                    with archive.open(f"{root}data/{name.key}") as record:
+                entry = entries.get(f"{root}data/{name.key}")
+                if name.nbytes != (entry.file_size if entry else 0):
+                    raise RefusedError(f"its storage {name.key} is of another size")
+                data = torch.empty(name.nbytes, dtype=torch.uint8)
+                if entry:
+                    with archive.open(entry) as record:
                         _read_into(record, data)
                 storages[name.key] = _placed(name, data, map_location)
             return _same_type(storages[name.key], name)
 
-        def _fits(name: StorageId) -> bool:
-            entry = entries.get(f"{root}data/{name.key}")
-            if name.nbytes != (entry.file_size if entry else 0):
-                raise RefusedError(f"its storage {name.key} is of another size")
-            return True
-
         stream = io.BytesIO(archive.read(pickled))
         return read_pickle(stream, Rebuilder(size).vocabulary(), load)
+
+
+def _checked_entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """The entries by name: as large in memory as in the file, and each a part of it."""
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if len(entries) < len(archive.infolist()):
+        raise RefusedError("two of its entries have the same name")
+    for entry in entries.values():
+        plain = entry.compress_type == zipfile.ZIP_STORED
+        if not plain or entry.file_size != entry.compress_size:
+            raise RefusedError("it is compressed, which torch.save does not do")
+        if entry.flag_bits & ENCRYPTED:
+            raise RefusedError("it is encrypted")
+    if sum(entry.file_size for entry in entries.values()) > size:
+        raise RefusedError("its entries overlap")
+    return entries
 
 
 def _read_stream(file: BinaryIO, size: int, map_location: Any) -> Any:

@@ -87,6 +87,7 @@ def load_stream(
     Raises:
         ConfigError: As in `load_checkpoint_file`.
     """
+    _check_place(map_location)
     try:
         if trust:
             checkpoint = _unpickled(stream, map_location)
@@ -109,6 +110,15 @@ def load_stream(
             level=logging.WARNING,
         )
     return checkpoint
+
+
+def _check_place(map_location: Any) -> None:
+    if isinstance(map_location, str | torch.device):
+        try:
+            torch.empty(0, device=map_location)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"map_location={map_location!r}: {reason}") from error
 
 
 def _refusal(error: RefusedError) -> str:

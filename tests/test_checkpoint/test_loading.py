@@ -190,6 +190,49 @@ def test_names_of_both_numpy_versions_load(tmp_path):
         np.testing.assert_array_equal(loaded, value)
 
 
+@pytest.mark.parametrize(
+    "map_location",
+    [None, "cpu", torch.device("cpu"), {"cpu": "cpu"}, lambda storage, place: storage],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_where_tensors_go(tmp_path, map_location, zipped):
+    weights = {"a": torch.arange(6.0).view(2, 3).t(), "b": torch.tensor([True, False])}
+    weights["c"] = weights["a"][1:]  # over the same storage
+    path = tmp_path / "a.pth"
+    torch.save(weights, path, _use_new_zipfile_serialization=zipped)
+    loaded = load_checkpoint_file(path, map_location)
+    torch.testing.assert_close(loaded, weights, rtol=0, atol=0)
+    loaded["a"].zero_()
+    assert not loaded["c"].any()
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "a.pth")
+    with pytest.raises(ConfigError, match="map_location='cpux'"):
+        load_checkpoint_file(tmp_path / "a.pth", "cpux")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_every_kind_of_tensor_loads_as_it_was(tmp_path, zipped):
+    kinds = [
+        *(torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.uint8),
+        *(torch.int16, torch.int32, torch.int64, torch.complex64, torch.uint16),
+    ]
+    weights = {str(kind): torch.arange(6).to(kind).view(2, 3) for kind in kinds}
+    weights |= {"scalar": torch.tensor(3), "empty": torch.empty(0, 4)}
+    weights |= {"parameter": torch.nn.Parameter(torch.ones(2)), "size": torch.Size([2])}
+    weights |= {"expanded": torch.ones(1).expand(1000)}
+    path = tmp_path / "a.pth"
+    torch.save(weights, path, _use_new_zipfile_serialization=zipped)
+    loaded = load_checkpoint_file(path)
+    for name, value in weights.items():
+        assert type(loaded[name]) is type(value)
+        if name != "size":
+            assert loaded[name].stride() == value.stride()
+            assert loaded[name].requires_grad == value.requires_grad
+    torch.testing.assert_close(loaded, weights, rtol=0, atol=0)
+
+
 def test_checkpoint_of_a_runner_loads(trained):
     runner, folder = trained
     checkpoint = load_checkpoint_file(folder / "epoch_2.pth")
