@@ -11,6 +11,7 @@ docs/reliability/checkpoints.md; the exit status is 1 if a pair fails.
 
 import argparse
 import contextlib
+import faulthandler
 import gc
 import os
 import shutil
@@ -79,10 +80,12 @@ def parse_args() -> argparse.Namespace:
 def child(entry: str, path: Path, place: Place, log: Path) -> int:
     """Run an entry point in this, forked, process; return its exit status."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(output, 2)  # with what libraries in C say
     sys.stderr = stderr = os.fdopen(output, "w")
+    faulthandler.enable(stderr)
+    # Else PyTorch's threads may find the parent's pool, and abort
+    torch.set_num_threads(1)
     os.chdir(place.folder)
     try:
         ENTRY_POINTS[entry](path, place)
