@@ -27,7 +27,8 @@ def check_progress(checkpoint: dict, name: str) -> None:
         name: What errors call it.
 
     Raises:
-        ConfigError: It has no epoch or iteration, or no state of an optimizer.
+        ConfigError: It has no epoch or iteration, or an optimizer without a state; none
+            at all is what a training without `save_optimizer` writes.
     """
     meta = checkpoint.get("meta") or {}
     for key in ("epoch", "iter"):
@@ -41,7 +42,7 @@ def check_progress(checkpoint: dict, name: str) -> None:
         raise ConfigError(
             f"{name}: meta.seed={seed!r:.50}, an integer of 32 bits is expected"
         )
-    if not checkpoint.get("optimizer"):
+    if checkpoint.get("optimizer", True) in ({}, None):
         raise ConfigError(f"{name}: optimizer is empty, its state is expected")
 
 
@@ -65,7 +66,7 @@ def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
             f"{name}: meta.iter={steps}, at most max_iters={last} is expected"
         )
     wrapper = getattr(runner, "optim_wrapper", None)
-    if isinstance(wrapper, OptimWrapper):
+    if isinstance(wrapper, OptimWrapper) and "optimizer" in checkpoint:
         state = checkpoint["optimizer"]
         several = isinstance(wrapper, OptimWrapperDict)
         for key, inner in wrapper.items() if several else [(None, wrapper)]:
