@@ -49,7 +49,9 @@ class SelfAttentivePool2d(WeightedPool2d):
     ±65504: the output is finite for any input, and near float32's while their sums are
     smaller than that, with 64 channels up to values of about 10,000. Train by autocast:
     in a module that is float16 throughout, the gradients of PyTorch's batch norm are
-    not finite for values of about 30,000.
+    not finite for values of about 30,000. Where the first norm does not bound the
+    tokens (`embed_norm=False`, or in evaluation with statistics of other maps), those
+    of PyTorch's attention are not from values of about 10,000 on.
 
     Args:
         in_channels: Channels C of the input.

@@ -46,4 +46,4 @@ class SoftPool2d(WeightedPool2d):
 
     def compute_log_weight(self, x: Tensor) -> Tensor | None:
         """Logarithms of the weights, `x` itself, if windows overlap, else None."""
-        return None if self.tiles or not self.normalize else x
+        return None if self.tiles or not self.normalize else full_precision(x)

@@ -109,6 +109,25 @@ def test_values_of_ten_thousand_are_near(cfg):
     assert error < 32 * torch.finfo(torch.float16).eps
 
 
+@pytest.mark.parametrize("embed_norm, training", [(True, False), (False, True)])
+def test_gradients_of_tokens_without_bound(embed_norm, training):
+    pool = build_pool(dict(ATTENTIVE, embed_norm=embed_norm), CHANNELS, 2)
+    pool.train(training)  # in evaluation by statistics of other maps
+    for gradient in gradients(pool, maps(2e3).half(), "autocast"):
+        assert gradient is None or gradient.isfinite().all()
+
+
+def test_logarithms_of_a_mixture_are_added_in_float32():
+    soft = dict(type="SoftPool2d")
+    pool = build_pool(dict(type="MixedPool2d", pools=[soft, soft], window=3), 4, 2)
+    x = maps(6e4)[:, :4].half().requires_grad_()
+    y = pool(x)
+    peaks = torch.nn.functional.max_pool2d(x, 3, 2)
+    torch.testing.assert_close(y, peaks, atol=64, rtol=0)
+    y.float().mean().backward()
+    assert x.grad.isfinite().all()
+
+
 def test_saturation():
     x = torch.tensor([-1.0, 3.0, 7e4, -7e4, LARGEST], requires_grad=True)
     y = saturate(x.half())
