@@ -94,10 +94,15 @@ class MixedPool2d(WeightedPool2d):
         if all(log is None for log in logs):
             return None
         logs = [
-            pool.compute_weight(x).log() if log is None else log
+            _log(pool.compute_weight(x)) if log is None else log
             for pool, log in zip(self.pools, logs, strict=True)
         ]
         return _combined(torch.add, logs, x)
+
+
+def _log(weight: Tensor) -> Tensor:
+    """The logarithm; that of zero, too, has a gradient."""
+    return weight.clamp(min=torch.finfo(weight.dtype).tiny).log()
 
 
 def _combined(combine: Callable, maps: list[Tensor], x: Tensor) -> Tensor:

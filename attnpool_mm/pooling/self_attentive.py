@@ -165,19 +165,23 @@ class SelfAttentivePool2d(WeightedPool2d):
     def compute_weight(self, x: Tensor) -> Tensor:
         """The weights of `x` (B, C, H, W), by patch and channel."""
         logit = self._logit(self._pad_to_patch(x), x.shape[-2:])
-        if self._needs_log_weight:
+        if self._needs_log_weight and self.tiles:
+            logit = subtract_window_max(
+                upsample_nearest(logit, x.shape[-2:]), self.stride
+            )
+        elif self._needs_log_weight:
             logit = logit - logit.detach().amax((2, 3), keepdim=True)
         return logit.exp() if self.exp else logit
 
     def compute_log_weight(self, x: Tensor) -> Tensor | None:
-        """Logarithms of the weights without bound whose windows overlap, else None."""
+        """Logarithms of the weights without bound that are normalised, else None."""
         if not self._needs_log_weight:
             return None
         return self._logit(self._pad_to_patch(x), x.shape[-2:])
 
     @property
     def _needs_log_weight(self) -> bool:
-        return self.normalize and not self.sigmoid and not self.tiles
+        return self.normalize and not self.sigmoid
 
     def _logit(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """What is exponentiated, for a map of `size` that is padded to a patch."""
@@ -189,11 +193,7 @@ class SelfAttentivePool2d(WeightedPool2d):
         if not self._restore_commutes(tokens, size):
             tokens = upsample_nearest(tokens, size)
         logit = full_precision(self.restore(tokens))
-        if self.sigmoid:
-            return logit.sigmoid()
-        if self.normalize and self.tiles:
-            return subtract_window_max(upsample_nearest(logit, size), self.stride)
-        return logit
+        return logit.sigmoid() if self.sigmoid else logit
 
     def _pad_to_patch(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

@@ -45,5 +45,5 @@ class SoftPool2d(WeightedPool2d):
         return x.exp()
 
     def compute_log_weight(self, x: Tensor) -> Tensor | None:
-        """Logarithms of the weights, `x` itself, if windows overlap, else None."""
-        return None if self.tiles or not self.normalize else full_precision(x)
+        """Logarithms of the weights, `x` itself, if they are normalised, else None."""
+        return full_precision(x) if self.normalize else None

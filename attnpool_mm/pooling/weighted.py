@@ -167,13 +167,16 @@ def softmax_pool2d(
     """
     window, padding = check_window(stride, window, padding)
     size = x.shape[-2:]
+    log_weight = full_precision(upsample_nearest(log_weight, size))
+    if window == stride and padding == 0:
+        weight = subtract_window_max(log_weight, stride).exp()
+        return weighted_pool2d(x, weight, stride)
     rows, columns = pooling_window(size, window, padding)
 
     def windows(t: Tensor, outside: float) -> Tensor:
         t = F.pad(t, (padding,) * 4, value=outside)
         return t.unfold(2, rows, stride).unfold(3, columns, stride).flatten(-2)
 
-    log_weight = full_precision(upsample_nearest(log_weight, size))
     share = windows(log_weight, -math.inf).softmax(-1)
     return (windows(x, 0.0) * share).sum(-1).to(x.dtype)
 
@@ -269,8 +272,7 @@ class WeightedPool2d(nn.Module):
     def compute_log_weight(self, x: Tensor) -> Tensor | None:
         """Logarithms of the weights, where these may be too large; here None.
 
-        They need none where a window's largest can be divided out beforehand, as it can
-        where windows do not overlap.
+        Weights that are not normalised need none.
         """
         return None
 

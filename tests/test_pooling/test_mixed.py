@@ -88,6 +88,25 @@ def test_overlapping_windows_of_logits_without_bound():
     assert y.max() <= x.max() and y.min() >= x.min()
 
 
+@pytest.mark.parametrize("windows", [{}, dict(window=3, padding=1)], ids=str)
+def test_parts_without_bound_that_differ(windows):
+    parts = [dict(type="SoftPool2d"), dict(ATTENTIVE, sigmoid=False), dict(type=Bright)]
+    pool = MixedPool2d(4, pools=parts, **windows).double().eval()
+    x = torch.randn(2, 4, 8, 6, dtype=torch.float64)
+    w = x.exp() * self_attentive_weight(pool.pools[1], x) * x.sigmoid()
+    torch.testing.assert_close(pool(x), pool_windows(x, w, 2, True, **windows))
+    # Where exp(x) is largest in a window, the other weight is least.
+    pool = MixedPool2d(4, pools=parts, **windows).eval()
+    pool.pools[1]._logit = lambda x, size: -x
+    x = (1e3 * torch.randn(2, 4, 8, 6)).requires_grad_()
+    y = pool(x)
+    w = x.sigmoid().clamp(min=torch.finfo(x.dtype).tiny)
+    expected = pool_windows(x, w, 2, True, **windows)
+    torch.testing.assert_close(y, expected)
+    y.sum().backward()
+    assert x.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("pools, message", [
     ([], r"pools=\[\]"),
     (LOCAL, "pools={'type'"),
