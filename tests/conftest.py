@@ -6,7 +6,11 @@ from collections import OrderedDict
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from mmengine.runner.checkpoint import CheckpointLoader
 from tool_modules import error_of, output_of, tools_undone  # noqa: F401 (fixtures)
+
+from attnpool_mm.checkpoint.loading import FORCE_SAFE
+from attnpool_mm.checkpoint.mmengine_loading import FORCE_UNSAFE
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the tools that tests start
@@ -29,9 +33,14 @@ def _seed():
 
 
 @pytest.fixture(autouse=True)
-def _no_default_scope(monkeypatch):
-    """No test sees the scopes that the `Runner`s of earlier ones have left."""
+def _nothing_of_earlier_tests(monkeypatch):
+    """No test sees the scopes, or the way of loading, that earlier ones have left."""
     monkeypatch.setattr(DefaultScope, "_instance_dict", OrderedDict())
+    schemes = dict(CheckpointLoader._schemes)
+    monkeypatch.setattr(CheckpointLoader, "_schemes", schemes)
+    for name in (FORCE_SAFE, FORCE_UNSAFE):
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -57,8 +57,19 @@ def read_work_dir(work_dir: Path) -> Records:
     for path in sorted(work_dir.glob(LOGS)):
         run = read_run(path)
         trained = [iteration for iteration, record in run if of_training(record)]
-        if trained:
-            records = [r for r in records if r[0] < trained[0]] + run
+        if not trained:
+            continue
+        # A resumed training first repeats a validation that its checkpoint is before.
+        head = [record for iteration, record in run if iteration == 0]
+        head = [(trained[0] - 1, record) for record in head if not of_training(record)]
+        repeated = {record["step"] for _, record in head}
+        records = [
+            (iteration, record)
+            for iteration, record in records
+            if iteration < trained[0]
+            and (of_training(record) or record["step"] not in repeated)
+        ]
+        records += head + run[len(head) :]
     if not records:
         raise ConfigError(
             f"{work_dir}: {LOGS} with records of a training is expected; "

@@ -5,6 +5,7 @@ from mmengine.runner import Runner
 
 from ..checkpoint.fit import load_fitting
 from ..registry import HOOKS
+from ..utils.checks import check_bool
 from .preflight import model_of
 from .resuming import check_training_state
 
@@ -24,7 +25,8 @@ class CheckpointFitHook(Hook):
             resumed.
 
     Raises:
-        ConfigError: When the checkpoint is loaded, if it does not fit.
+        ConfigError: `partial` is no boolean, or, when the checkpoint is loaded, it does
+            not fit.
 
     Example:
         >>> hook = dict(type='attnpool_mm.CheckpointFitHook', partial=True)
@@ -34,7 +36,7 @@ class CheckpointFitHook(Hook):
     priority = "LOWEST"  # after an `EMAHook`, which exchanges the weights
 
     def __init__(self, partial: bool = False) -> None:
-        self.partial = partial
+        self.partial = check_bool("partial", partial)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check what was loaded, before the model takes it."""

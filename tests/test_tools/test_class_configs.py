@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from tool_modules import load_tool, undone
 
+from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.models import AttnPoolResNet
 from attnpool_mm.pooling import SelfAttentivePool2d
 
@@ -174,7 +175,7 @@ def test_files_are_loaded_as_the_network_needs_them(tmp_path, load, channels):
 
 def test_a_runner_with_a_strategy_trains_and_tests(folder, tool):
     tool("train.py", "flexible.py", "--work-dir", "flexible")
-    checkpoint = torch.load(folder / "flexible/epoch_1.pth", weights_only=False)
+    checkpoint = load_checkpoint_file(folder / "flexible/epoch_1.pth")
     assert checkpoint["meta"]["iter"] == 1
     assert checkpoint["optimizer"]["state"]
     tool("test.py", "flexible.py", "flexible/epoch_1.pth", "--out", "flexible.json")
