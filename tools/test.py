@@ -127,7 +127,7 @@ def _with_flip(pipeline: list) -> list:
 def configure(args: argparse.Namespace) -> Config:
     """Make the config of this run: the file, then the options."""
     cfg = launch.load_config(args)
-    cfg.load_from = args.checkpoint
+    cfg.load_from, cfg.resume = args.checkpoint, False
     if cfg.get("test_dataloader") is None:
         raise ConfigError(f"config {args.config}: there is no test_dataloader")
     if args.amp:
@@ -135,6 +135,7 @@ def configure(args: argparse.Namespace) -> Config:
     if args.show or args.show_dir is not None:
         draw_predictions(cfg, args)
     launch.merge_options(cfg, args.cfg_options)
+    launch.drop_disabled_hooks(cfg)
     # After the options, which name the parts of the model as it stands in the file
     if args.tta:
         augment_at_test_time(cfg)

@@ -15,7 +15,7 @@ from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
-from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook, drop_disabled_hook
+from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook
 from attnpool_mm.engine.values import check_parts, check_values
 from attnpool_mm.engine.work_dir import check_work_dir
 
@@ -60,7 +60,9 @@ def configure(args: argparse.Namespace) -> Config:
         launch.use_amp(cfg)
     add_invalid_loss_hook(cfg)  # before the options, which may set it
     launch.merge_options(cfg, args.cfg_options)
-    drop_disabled_hook(cfg)
+    if cfg.default_hooks is None:
+        add_invalid_loss_hook(cfg)
+    launch.drop_disabled_hooks(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:
@@ -81,7 +83,9 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     preflight.check_data_paths(cfg, ("train", "val"))
     preflight.check_checkpoint_path(cfg.get("load_from"))
     if args.resume not in (None, "auto"):
-        preflight.check_resumable(args.resume, args.trust_checkpoint)
+        saved = cfg.default_hooks.get("checkpoint") or {}
+        optimizer = saved.get("save_optimizer", True)
+        preflight.check_resumable(args.resume, args.trust_checkpoint, optimizer)
     launch.check_visualizer(cfg)
     launch.check_compile(cfg)
     warnings = check_contents(cfg, ("train", "val"), args.check_data)

@@ -15,7 +15,11 @@ NAMED = 3  # entries that the error names
 
 
 def load_fitting(
-    model: nn.Module, state_dict: Mapping[str, Tensor], name: str, partial: bool = False
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    name: str,
+    partial: bool = False,
+    optional: bool = True,
 ) -> None:
     """Load a state dict into a model, and fail if it is not the model's.
 
@@ -28,6 +32,7 @@ def load_fitting(
         state_dict: The weights, with or without `module.` in front.
         name: What errors call them.
         partial: Whether it is enough that one entry fits.
+        optional: Whether the user has an option `--partial`, which the error names.
 
     Raises:
         ConfigError: It is no state dict; or an entry of the model is missing or has
@@ -57,7 +62,7 @@ def load_fitting(
     ]
     if problems:
         advice = "weights of this model are expected"
-        if len(missing) + len(wrong) < len(entries):
+        if optional and len(missing) + len(wrong) < len(entries):
             advice += ", or --partial, which takes what fits"
         raise ConfigError(
             f"checkpoint {name}: of the model's {len(entries)} entries "

@@ -45,6 +45,7 @@ class CheckpointFitHook(Hook):
         resumed = bool(getattr(runner, "_resume", False))
         if model is not None:  # a FlexibleRunner may build it later
             weights = checkpoint.get("state_dict", checkpoint)
-            load_fitting(model, weights, name, self.partial and not resumed)
+            partial = self.partial and not resumed
+            load_fitting(model, weights, name, partial, optional=not resumed)
         if resumed:
             check_training_state(runner, checkpoint, name)

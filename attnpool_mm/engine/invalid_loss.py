@@ -112,7 +112,10 @@ class StopOnInvalidLossHook(Hook):
 
 
 def add_invalid_loss_hook(cfg: Config) -> None:
-    """Add the hook to a config's default hooks, unless one of its kind is there."""
+    """Add the hook to a config's default hooks, unless one of its kind is there.
+
+    None stays, which switches the hook off.
+    """
     if cfg.get("default_hooks") is None:
         cfg.default_hooks = {}
     custom = cfg.get("custom_hooks") or []
@@ -121,12 +124,3 @@ def add_invalid_loss_hook(cfg: Config) -> None:
         return
     hook = {"type": "attnpool_mm.StopOnInvalidLossHook"}
     cfg.default_hooks.setdefault("invalid_loss", hook)
-
-
-def drop_disabled_hook(cfg: Config) -> None:
-    """Take out `default_hooks.invalid_loss=None`, which switches the hook off.
-
-    MMEngine understands None of its own default hooks alone.
-    """
-    if cfg.default_hooks.get("invalid_loss") is None:
-        cfg.default_hooks.pop("invalid_loss", None)

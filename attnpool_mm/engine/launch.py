@@ -27,6 +27,7 @@ from ..utils.errors import ConfigError
 from ..utils.safe_yaml import use_safe_yaml
 from ..utils.signatures import package_of
 from .arguments import check_option
+from .places import HOOK_NAMES
 
 SCOPES = ("mmpretrain", "mmdet")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -258,6 +259,16 @@ def set_dataloader_defaults(cfg: Config) -> None:
             loader.pop("persistent_workers", None)
 
 
+def drop_disabled_hooks(cfg: Config) -> None:
+    """Take out the default hooks that are None, which switches them off.
+
+    MMEngine understands None of its own alone, not of MMPretrain's `visualization`.
+    """
+    hooks = cfg.get("default_hooks") or {}
+    for name in [n for n, h in hooks.items() if h is None and n not in HOOK_NAMES]:
+        del hooks[name]
+
+
 def use_resumable_training(cfg: Config) -> None:
     """Train so that a kill or a signal loses no more than it must.
 
@@ -271,7 +282,8 @@ def use_resumable_training(cfg: Config) -> None:
         if type_name(hook) == "CheckpointHook":
             hook["type"] = "attnpool_mm.AtomicCheckpointHook"
     loop = cfg.get("train_cfg") or {}
-    if loop.get("by_epoch") or type_name(loop) == "EpochBasedTrainLoop":
+    kind = type_name(loop)
+    if kind == "EpochBasedTrainLoop" or (not kind and loop.get("by_epoch")):
         loop.pop("by_epoch", None)
         loop["type"] = "attnpool_mm.ResumableEpochLoop"
 

@@ -8,9 +8,7 @@ from mmengine.runner import Runner
 from ..checkpoint import load_checkpoint_file
 from ..utils.errors import ConfigError
 from .checkpointing import POINTER
-
-# What a training needs to go on; a training may have been told to save no optimizer
-NEEDED = {"meta", "message_hub", "state_dict"}
+from .resuming import check_training
 
 
 def find_resumable(
@@ -18,8 +16,9 @@ def find_resumable(
 ) -> tuple[str | None, list[str]]:
     """Find the checkpoint of a work folder from which its training can go on.
 
-    It is the one that `last_checkpoint` names, if it loads, and else the newest file
-    that loads and holds an optimizer, in that folder or next to the one named.
+    It is the one that `last_checkpoint` names, if it is a training, and else the newest
+    file that is one and holds an optimizer, in that folder or next to the one named. Of
+    a folder that was moved or copied it is the file of that name in there.
 
     Args:
         folder: The work folder.
@@ -43,15 +42,15 @@ def find_resumable(
         return named, []
     folders = [folder]
     if named:
-        reason = _reason_against(named, NEEDED, trust)
+        named, folders = _places(folder, Path(named))
+        reason = _reason_against(named, trust, optimizer=False)
         if reason is None:
             return named, []
         passed.append(reason)
-        folders.append(Path(named).parent)
     files = {file.resolve(): file for f in folders for file in f.glob("*.pth")}
     files.pop(Path(named).resolve(), None)
     for file in sorted(files.values(), key=lambda f: -f.stat().st_mtime_ns):
-        reason = _reason_against(file, {*NEEDED, "optimizer"}, trust)
+        reason = _reason_against(file, trust)
         if reason is None:
             return str(file), passed
         passed.append(reason)
@@ -63,16 +62,29 @@ def find_resumable(
     return None, passed
 
 
-def _reason_against(path: str | Path, needed: set[str], trust: bool) -> str | None:
+def _places(folder: Path, named: Path) -> tuple[str, list[Path]]:
+    """The file that a work folder's `last_checkpoint` means, and where others may be.
+
+    The folder may be a copy; then the one that is named is of another run. A hook's
+    `out_dir` is none of a run.
+    """
+    inside = folder / named.name
+    if (named.parent / POINTER).is_file():
+        return str(inside), [folder]
+    if inside.is_file() and not named.is_file():  # it was moved
+        return str(inside), [folder, named.parent]
+    return str(named), [folder, named.parent]
+
+
+def _reason_against(
+    path: str | Path, trust: bool, optimizer: bool = True
+) -> str | None:
     try:
-        missing = needed - load_checkpoint_file(path, trust=trust).keys()
+        checkpoint = load_checkpoint_file(path, trust=trust)
+        check_training(checkpoint, f"checkpoint {path}", optimizer)
     except ConfigError as error:
         return str(error)
-    return (
-        f"checkpoint {path}: it has no {', '.join(sorted(missing))}"
-        if missing
-        else None
-    )
+    return None
 
 
 def resume_newest(runner: Runner, trust: bool = False) -> None:

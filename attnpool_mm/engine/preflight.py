@@ -23,7 +23,7 @@ from ..models import detector
 from ..pooling import SelfAttentivePool2d
 from ..utils.config import datasets_of, registered_class, type_name
 from ..utils.errors import ConfigError
-from .resuming import check_progress
+from .resuming import check_training
 from .spem import SPEMOptimWrapperConstructor, group_of, penalized_layers
 
 
@@ -77,30 +77,22 @@ def check_target(target: Path, source: Path) -> None:
         raise ConfigError(f"target {target}: a file that is not the source is accepted")
 
 
-def check_resumable(path: str, trust: bool = False) -> None:
+def check_resumable(path: str, trust: bool = False, optimizer: bool = True) -> None:
     """Check that a local checkpoint holds a training to go on with.
 
     Args:
         path: The checkpoint.
         trust: As in `load_checkpoint_file`.
+        optimizer: As in `check_training`.
 
     Raises:
         ConfigError: If it is not there, is refused, holds weights alone, or does not
             say how far the training is.
     """
     check_checkpoint_path(path)
-    if not os.path.exists(path):  # a URL
-        return
-    needed = {"meta", "message_hub", "optimizer", "state_dict"}
-    checkpoint = load_checkpoint_file(path, trust=trust)
-    missing = needed - set(checkpoint)
-    if missing:
-        raise ConfigError(
-            f"--resume {path}: the file has no {', '.join(sorted(missing))}; it is "
-            "no training to go on with. To start from its weights: "
-            f"--cfg-options load_from={path}"
-        )
-    check_progress(checkpoint, f"--resume {path}")
+    if os.path.exists(path):  # no URL
+        checkpoint = load_checkpoint_file(path, trust=trust)
+        check_training(checkpoint, f"--resume {path}", optimizer)
 
 
 def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:

@@ -17,20 +17,30 @@ LIKE_PARAMETERS = (
     *("square_avg", "grad_avg", "acc_delta", "sum", "prev"),
 )
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
+NEEDED = {"meta", "message_hub", "state_dict"}
 
 
-def check_progress(checkpoint: dict, name: str) -> None:
-    """Check what a checkpoint says of how far its training is.
+def check_training(checkpoint: dict, name: str, optimizer: bool = True) -> None:
+    """Check that a checkpoint holds a training, and says how far it is.
 
     Args:
         checkpoint: What the file holds.
         name: What errors call it.
+        optimizer: Whether an optimizer must be in it, which a training without
+            `save_optimizer` does not write.
 
     Raises:
-        ConfigError: It has no epoch or iteration, or an optimizer without a state; none
-            at all is what a training without `save_optimizer` writes.
+        ConfigError: It has no message hub, epoch or iteration, or an optimizer without
+            a state.
     """
-    meta = checkpoint.get("meta") or {}
+    needed = NEEDED | {"optimizer"} if optimizer else NEEDED
+    missing = needed - checkpoint.keys()
+    if missing:
+        raise ConfigError(
+            f"{name}: it has no {', '.join(sorted(missing))}; it is no training to go "
+            "on with (load_from takes its weights alone)"
+        )
+    meta = checkpoint["meta"]
     for key in ("epoch", "iter"):
         value = meta.get(key)
         if type(value) is not int or value < 0:
@@ -58,7 +68,7 @@ def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
         ConfigError: They do not.
     """
     name = f"--resume {name}"
-    check_progress(checkpoint, name)
+    check_training(checkpoint, name, optimizer=False)
     train_cfg = runner.cfg.get("train_cfg") or {}
     steps, last = checkpoint["meta"]["iter"], train_cfg.get("max_iters")
     if last is not None and steps > last:  # MMEngine reads the data up to there

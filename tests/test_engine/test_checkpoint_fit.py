@@ -68,7 +68,7 @@ def traps(tmp_path, tools_undone):
         ("epoch a text", "meta.epoch='1'"),
         ("epoch negative", "meta.epoch=-3"),
         ("seed a text", "meta.seed='x'"),
-        ("no meta", "meta.epoch=None"),
+        ("no meta", "it has no meta"),
         ("weights of another network", "4 are not in it, such as first.weight"),
         ("weights of other shapes", "4 have another shape, such as first.weight"),
     ],
@@ -79,6 +79,7 @@ def test_a_resume_that_does_not_fit(case, words, base, traps):
     with pytest.raises(ConfigError, match=words) as caught:
         runner.train()
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert "--partial" not in str(caught.value)  # `train.py` has no such option
     assert not list(traps.work_dir.glob("epoch_*"))
 
 

@@ -251,12 +251,26 @@ class TestResumableTraining:
         cfg = self.adapted(train_cfg=dict(loop, max_epochs=3))
         assert cfg.train_cfg == dict(type=self.LOOP, max_epochs=3)
 
+    @pytest.mark.parametrize("kind", ["EpochBasedTrainLop", "IterBasedTrainLoop"])
+    def test_a_loop_by_name_is_not_overruled_by_by_epoch(self, kind):
+        loop = dict(type=kind, by_epoch=True)
+        assert self.adapted(train_cfg=loop).train_cfg == loop
+
     def test_others_stay(self):
         hooks = dict(checkpoint=dict(type="MyCheckpointHook"))
         cfg = self.adapted(default_hooks=hooks, train_cfg=dict(by_epoch=False))
         assert cfg.default_hooks == hooks and cfg.train_cfg == dict(by_epoch=False)
         cfg = self.adapted(default_hooks=dict(checkpoint=None))
         assert cfg.default_hooks == dict(checkpoint=None)
+
+
+def test_default_hooks_that_are_none_are_left_out_but_mmengines():
+    hooks = dict(visualization=None, invalid_loss=None, timer=None, mine=dict(type="A"))
+    cfg = Config(dict(default_hooks=hooks))
+    launch.drop_disabled_hooks(cfg)
+    assert cfg.default_hooks == dict(timer=None, mine=dict(type="A"))
+    for none in ({}, dict(default_hooks=None)):
+        launch.drop_disabled_hooks(Config(none))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

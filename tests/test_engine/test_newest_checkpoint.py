@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,40 @@ def test_what_last_checkpoint_names_comes_first(folder):
     assert find_resumable(folder) == (str(folder / "epoch_2.pth"), [])
 
 
+@pytest.mark.parametrize("original", ["stays", "goes"])
+def test_a_copy_goes_on_from_its_own_files(folder, tmp_path_factory, original):
+    say(folder, "epoch_2.pth")
+    copy = tmp_path_factory.mktemp("copies") / "run"
+    shutil.copytree(folder, copy)
+    if original == "goes":
+        shutil.rmtree(folder)
+    assert find_resumable(copy) == (str(copy / "epoch_2.pth"), [])
+    (copy / "epoch_2.pth").unlink()
+    found, _ = find_resumable(copy)
+    assert Path(found).parent == copy
+
+
+def test_the_out_dir_of_a_hook_is_no_other_run(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    shutil.copy2(folder / "epoch_3.pth", out / "epoch_1.pth")
+    (folder / "last_checkpoint").write_text(str(out / "epoch_1.pth"))
+    assert find_resumable(folder) == (str(out / "epoch_1.pth"), [])
+
+
 def half(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("damage", [half, Path.unlink, lambda p: p.write_text("")])
+def aimless(path):
+    """Take out how far the training is."""
+    checkpoint = torch.load(path, weights_only=False)
+    del checkpoint["meta"]["iter"]
+    torch.save(checkpoint, path)
+
+
+@pytest.mark.parametrize(
+    "damage", [half, Path.unlink, lambda p: p.write_text(""), aimless]
+)
 def test_the_newest_that_loads_is_next(folder, damage):
     say(folder, "epoch_3.pth")
     damage(folder / "epoch_3.pth")

@@ -210,6 +210,10 @@ def test_resuming_needs_more_than_weights(tmp_path):
             preflight.check_resumable(whole)
     with pytest.raises(ConfigError, match="checkpoint .*absent.pth"):
         preflight.check_resumable(str(tmp_path / "absent.pth"))
+    torch.save(dict(state_dict={}, message_hub={}, meta=meta), whole)
+    with pytest.raises(ConfigError, match="--resume .*optimizer"):
+        preflight.check_resumable(whole)
+    preflight.check_resumable(whole, optimizer=False)
     preflight.check_resumable("https://host.invalid/epoch_1.pth")
 
 
