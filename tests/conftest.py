@@ -17,14 +17,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+# These fork trainings, which PyTorch refuses after certain backward passes.
+FORKING = ("test_checkpointing.py", "test_interruption.py")
 # Each takes minutes on one process: last, the other would wait for it.
 LONGEST = ("test_demo.py", "test_configs.py", "test_launching.py", "test_train_test.py")
 
 
 def pytest_collection_modifyitems(items):
-    """Put the longest files first, which `make test` deals out in this order."""
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+    """Put files that have to be early first; `make test` deals out in this order."""
+    places = {name: place for place, name in enumerate(FORKING + LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(autouse=True)

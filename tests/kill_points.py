@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 
 
 def forked(function):
@@ -16,6 +17,9 @@ def forked(function):
         try:
             function()
             status = 0
+        except BaseException:  # shown by pytest
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])

@@ -9,6 +9,7 @@ from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
+from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import launch
 
 NUMBERS = itertools.count()  # MMEngine keeps what a run of a name has logged
@@ -105,6 +106,7 @@ def make_runner(
     options = Config(options)
     if ours:
         launch.use_resumable_training(options)
+        use_safe_loading(work_dir=work_dir, torch_load=False)
     return Runner(model, **cfg, **options)
 
 
