@@ -18,6 +18,7 @@ def run(monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_checkout_against_itself(run, monkeypatch):
     monkeypatch.setitem(compare_checkouts.NETWORKS, "tiny", TINY)
     row = run(str(ROOT), "--networks", "tiny", "--repeats", "5").splitlines()[-1]
