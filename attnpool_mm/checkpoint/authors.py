@@ -19,7 +19,7 @@ from ..pooling import (
 from ..registry import MODELS
 from ..utils.config import NoRandomFills
 from ..utils.errors import ConfigError
-from .state_dict import is_state_dict
+from .state_dict import classifier_shapes, is_state_dict, misfits
 
 # Their name of a layer inside a pool → ours.
 SELF_ATTENTIVE_NAMES = {
@@ -170,12 +170,14 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
         if ours is not None and key not in heads.values():
             found.setdefault(ours, key)
     found = _name_inside_pools(found, backbone)
-    problems = _problems(found, heads, state_dict, backbone)
+    found = {f"backbone.{ours}": key for ours, key in found.items()} | heads
+    shapes = {f"backbone.{n}": v.shape for n, v in backbone.state_dict().items()}
+    shapes |= classifier_shapes(state_dict, heads.values(), backbone.out_channels[-1])
+    optional = {name for name in shapes if _default(name) is not None}
+    problems = misfits(state_dict, found, shapes, optional)
     if problems:
         raise ConfigError(f"state_dict does not fit arch={arch!r}: {problems}")
-    return {
-        f"backbone.{name}": found.get(name) for name in backbone.state_dict()
-    } | heads
+    return {name: found.get(name) for name in shapes}
 
 
 def _backbone_name(name: str, config: dict[str, Any]) -> str | None:
@@ -307,48 +309,6 @@ def _refuse_other_keyword(names: Iterable[str], arch: str) -> None:
             f"arch={arch!r}: the state_dict holds deformable pools; it is "
             f"arch={'-'.join(parts)!r}"
         )
-
-
-def _problems(
-    found: Mapping[str, str],
-    heads: Mapping[str, str],
-    state_dict: Mapping[str, Tensor],
-    backbone: nn.Module,
-) -> str:
-    """What is missing, left over or of another shape; empty if all fits."""
-    expected = backbone.state_dict()
-    missing = [n for n in expected if n not in found and _default(n) is None]
-    used = {key for name, key in found.items() if name in expected} | set(
-        heads.values()
-    )
-    left_over = [key for key in state_dict if key not in used]
-    shapes = [
-        f"{key} is {_size(state_dict[key].shape)}, not {_size(expected[name].shape)}"
-        for name, key in found.items()
-        if name in expected and state_dict[key].shape != expected[name].shape
-    ]
-    weight, bias = (heads.get(f"head.fc.{leaf}") for leaf in ("weight", "bias"))
-    if weight and bias:
-        classes = len(state_dict[bias])
-        fitting = (classes, backbone.out_channels[-1])
-        if state_dict[weight].shape != fitting:
-            shapes.append(
-                f"{weight} is {_size(state_dict[weight].shape)}, not {_size(fitting)}"
-            )
-    elif heads:
-        missing.append(f"the classifier's {'bias' if weight else 'weight'}")
-    parts = (("missing", missing), ("left over", left_over), ("shapes", shapes))
-    text = "; ".join(f"{what}: {_listed(names)}" for what, names in parts if names)
-    return text
-
-
-def _size(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "a number"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more
 
 
 def _default(name: str) -> Tensor | None:

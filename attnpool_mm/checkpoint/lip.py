@@ -11,7 +11,7 @@ from ..registry import MODELS
 from ..utils.checks import check_choice
 from ..utils.config import NoRandomFills
 from ..utils.errors import ConfigError
-from .state_dict import is_state_dict, misfits
+from .state_dict import classifier_shapes, is_state_dict, misfits
 
 LIP_BACKBONES = {
     "lip_resnet50": dict(type="LIPResNet", depth=50),
@@ -122,10 +122,7 @@ def lip_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str | No
     backbone, channels = _shapes(arch)
     shapes = {f"backbone.{name}": shape for name, shape in backbone.items()}
     classifier = [theirs for ours, theirs in found.items() if ours.startswith("head.")]
-    if classifier:
-        classes = state_dict[classifier[0]].shape[:1]
-        shapes["head.fc.weight"] = (*classes, channels)
-        shapes["head.fc.bias"] = classes
+    shapes |= classifier_shapes(state_dict, classifier, channels)
     optional = {name for name in shapes if name.endswith(".num_batches_tracked")}
     problems = misfits(state_dict, found, shapes, optional)
     if problems:

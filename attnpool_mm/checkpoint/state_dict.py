@@ -1,6 +1,6 @@
 """Finding the state dict in what a checkpoint file holds, and what does not fit."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -80,6 +80,31 @@ def misfits(
         for what, names in parts.items()
         if names
     )
+
+
+def classifier_shapes(
+    state_dict: Mapping[str, Tensor], entries: Iterable[str], channels: int
+) -> dict[str, Sequence[int]]:
+    """Names and shapes of the head that a classifier in a state dict becomes.
+
+    Args:
+        state_dict: The entries.
+        entries: Names of the classifier's among them, its weight, its bias or both.
+        channels: Channels that the backbone gives it.
+
+    Returns:
+        `head.fc.weight` and `head.fc.bias`; nothing without `entries`.
+
+    Example:
+        >>> from torch import ones
+        >>> shapes = classifier_shapes({'fc.bias': ones(10)}, ['fc.bias'], 512)
+        >>> tuple(shapes['head.fc.weight'])
+        (10, 512)
+    """
+    for name in entries:
+        classes = state_dict[name].shape[:1]
+        return {"head.fc.weight": (*classes, channels), "head.fc.bias": classes}
+    return {}
 
 
 def _size(shape: Sequence[int]) -> str:
