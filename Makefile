@@ -55,9 +55,10 @@ $(STAMP)-openmmlab: requirements/$(PACKAGES).txt $(STAMP)-mmcv
 	@touch $@
 
 $(STAMP)-project: setup.py requirements/runtime.txt requirements/demo.txt \
-    requirements/dev.txt $(STAMP)-openmmlab
+    requirements/onnx.txt requirements/prune.txt requirements/dev.txt \
+    $(STAMP)-openmmlab
 	@echo "[5/5] attnpool_mm itself, editable (seconds)"
-	@$(INSTALL) --no-build-isolation -e '.[demo,dev]'
+	@$(INSTALL) --no-build-isolation -e '.[demo,onnx,prune,dev]'
 	@touch $@
 
 demo: env

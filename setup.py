@@ -44,7 +44,8 @@ setup(
     python_requires=">=3.10",
     install_requires=requirements("runtime"),
     extras_require={
-        name: requirements(name) for name in ("onedl", "openmmlab", "demo", "dev")
+        name: requirements(name)
+        for name in ("onedl", "openmmlab", "demo", "onnx", "prune", "dev")
     },
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -10,6 +10,7 @@ ROOT = Path(attnpool_mm.__file__).parent
 ORDER = (
     "apis",
     "engine",
+    "deploy",
     "analysis",
     "checkpoint",
     "models",

@@ -82,14 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work-dir", help="folder for logs (default: ./work_dirs/NAME_OF_CONFIG)"
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=KeyValueAction,
-        metavar="KEY=VALUE",
-        help="config values to override, such as model.head.num_classes=5, "
-        'key="[a,b]" or key="[(a,b),(c,d)]" (quoted, without spaces)',
-    )
+    add_options(parser)
     parser.add_argument(
         "--launcher",
         choices=("none", "pytorch", "slurm", "mpi"),
@@ -99,6 +92,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # torch.distributed.launch passes it in either spelling
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how a config and a checkpoint are read."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=KeyValueAction,
+        metavar="KEY=VALUE",
+        help="config values to override, such as model.head.num_classes=5, "
+        'key="[a,b]" or key="[(a,b),(c,d)]" (quoted, without spaces)',
     )
     parser.add_argument(
         "--trust-checkpoint",

@@ -15,14 +15,11 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
-from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
-from mmengine.runner import CheckpointLoader
+from mmengine.registry import DATASETS, TRANSFORMS
 from torch import nn
 
 from attnpool_mm.analysis import draw_weights, record_weights
-from attnpool_mm.checkpoint import find_state_dict, load_fitting, use_safe_loading
-from attnpool_mm.engine import launch, preflight
-from attnpool_mm.engine.arguments import check_arguments
+from attnpool_mm.engine import launch, preflight, trained
 from attnpool_mm.utils.config import images_are_rgb, type_name
 from attnpool_mm.utils.errors import ConfigError
 
@@ -32,8 +29,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Draw the weights of the pools over images"
     )
-    launch.add_arguments(parser)
-    parser.add_argument("checkpoint", help="checkpoint file or URL")
+    trained.add_arguments(parser)
+    parser.add_argument(
+        "--work-dir", help="where `--out-dir` is (default: ./work_dirs/NAME_OF_CONFIG)"
+    )
     parser.add_argument(
         "--images",
         nargs="+",
@@ -46,7 +45,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--out-dir", help="folder for the pictures (default: WORK_DIR/pooling_weights)"
     )
-    launch.add_partial(parser)
     return parser.parse_args()
 
 
@@ -128,28 +126,16 @@ def main() -> None:
     """Draw."""
     args = parse_args()
     with launch.one_line_errors():
-        cfg = launch.load_config(args)
-        launch.merge_options(cfg, args.cfg_options)
-        if cfg.get("test_dataloader") is None:
-            raise ConfigError(f"config {args.config}: there is no test_dataloader")
-        check_arguments(cfg, ("test",))
         for file in args.images or ():
             if not Path(file).is_file():
                 raise ConfigError(f"--images {file}: there is no such file")
+        cfg = trained.read_config(args)
+        work_dir = args.work_dir or cfg.get("work_dir")
+        work_dir = work_dir or Path("work_dirs", Path(args.config).stem)
         if args.images is None:
             preflight.check_data_paths(cfg, ("test",))
-        preflight.check_checkpoint_path(args.checkpoint)
-        use_safe_loading(args.trust_checkpoint)
-        init_default_scope(cfg.default_scope)
-        preprocessor = cfg.get("data_preprocessor")
-        if preprocessor is not None:
-            cfg.model.setdefault("data_preprocessor", preprocessor)
-        model = MODELS.build(cfg.model).to(get_device())
-        checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu", "silent")
-        weights = find_state_dict(checkpoint, args.checkpoint)
-        load_fitting(model, weights, args.checkpoint, args.partial)
-        model.eval()
-        out_dir = Path(args.out_dir or Path(cfg.work_dir, "pooling_weights"))
+        model = trained.load_trained(cfg, args).to(get_device())
+        out_dir = Path(args.out_dir or Path(work_dir, "pooling_weights"))
         out_dir.mkdir(parents=True, exist_ok=True)
         for name, sample in samples(cfg, args):
             path = out_dir / f"{name}.png"

@@ -1,0 +1,108 @@
+"""A config and its checkpoint as a network in evaluation, and images to run it on."""
+
+import argparse
+from collections.abc import Iterator
+from copy import deepcopy
+
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from ..checkpoint import find_state_dict, load_fitting, use_safe_loading
+from ..utils.config import datasets_of
+from ..utils.errors import ConfigError
+from . import launch, preflight
+from .arguments import check_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a config, a checkpoint and the options of how they are read."""
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file or URL")
+    launch.add_options(parser)
+    launch.add_partial(parser)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read the config of a command line, with its options, and check its arguments.
+
+    Raises:
+        ConfigError: It cannot be read, it has no `model` or no `test_dataloader`, or
+            there is no such checkpoint file.
+    """
+    cfg = launch.read_config(args.config)
+    launch.merge_options(cfg, args.cfg_options)
+    for section in ("model", "test_dataloader"):
+        if cfg.get(section) is None:
+            raise ConfigError(f"config {args.config}: there is no {section}")
+    check_arguments(cfg, ("test",))
+    preflight.check_checkpoint_path(args.checkpoint)
+    return cfg
+
+
+def load_trained(cfg: Config, args: argparse.Namespace) -> nn.Module:
+    """Build a config's model, with the weights of a checkpoint, in evaluation.
+
+    Its scope becomes MMEngine's default scope.
+
+    Args:
+        cfg: A whole config.
+        args: `checkpoint`, `partial` and `trust_checkpoint` of the command line.
+
+    Raises:
+        ConfigError: The checkpoint cannot be read, or its weights are not the model's.
+    """
+    use_safe_loading(args.trust_checkpoint)
+    init_default_scope(cfg.default_scope)
+    preprocessor = cfg.get("data_preprocessor")
+    if preprocessor is not None:
+        cfg.model.setdefault("data_preprocessor", preprocessor)
+    model = MODELS.build(cfg.model)
+    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu", "silent")
+    weights = find_state_dict(checkpoint, args.checkpoint)
+    load_fitting(model, weights, args.checkpoint, args.partial)
+    return model.eval()
+
+
+def network_inputs(
+    cfg: Config, model: nn.Module, split: str = "test", count: int | None = None
+) -> Iterator[Tensor]:
+    """Yield images as the network gets them in a test: resized, padded, normalized.
+
+    Those of the training set go through the test pipeline, too, without augmentation.
+
+    Args:
+        cfg: The model's whole config.
+        model: The model, whose preprocessor is applied.
+        split: 'train', 'val' or 'test'.
+        count: How many; spread evenly over the data set, since some are sorted by
+            class. Default: all.
+
+    Raises:
+        ConfigError: The config has no such data, its files are missing, or `count` is
+            larger than the data set.
+
+    Yields:
+        Batches of one image, (1, C, H, W).
+    """
+    for name in (split, "test"):
+        if (cfg.get(f"{name}_dataloader") or {}).get("dataset") is None:
+            raise ConfigError(f"the config has no {name}_dataloader with a dataset")
+    preflight.check_data_paths(cfg, (split,))
+    _, tested = next(datasets_of(cfg.test_dataloader.dataset, ""))
+    _, wanted = next(datasets_of(cfg[f"{split}_dataloader"].dataset, ""))
+    wanted = deepcopy(wanted)
+    wanted.pipeline = deepcopy(tested.pipeline)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        dataset = DATASETS.build(wanted)
+    count = len(dataset) if count is None else count
+    if not 1 <= count <= len(dataset):
+        raise ConfigError(
+            f"{count} images of {split}_dataloader.dataset: 1 to {len(dataset)} are "
+            "there"
+        )
+    for index in range(count):
+        sample = dataset[index * len(dataset) // count]
+        yield model.data_preprocessor(pseudo_collate([sample]), False)["inputs"]
