@@ -29,7 +29,7 @@ from mmpretrain.structures import DataSample
 from torch.overrides import TorchFunctionMode
 
 from attnpool_mm.datasets.digits_coco import write_digits_coco
-from attnpool_mm.engine.launch import set_dataloader_defaults
+from attnpool_mm.engine.adjustments import set_dataloader_defaults
 from attnpool_mm.engine.preflight import datasets_of
 
 LOADERS = ("train", "val", "test")

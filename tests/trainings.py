@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import launch
+from attnpool_mm.engine import adjustments, launch
 
 NUMBERS = itertools.count()  # MMEngine keeps what a run of a name has logged
 
@@ -105,7 +105,7 @@ def make_runner(
                if k in cfg}  # fmt: skip
     options = Config(options)
     if ours:
-        launch.use_resumable_training(options)
+        adjustments.use_resumable_training(options)
         use_safe_loading(work_dir=work_dir, torch_load=False)
     return Runner(model, **cfg, **options)
 

@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import distributed, launch, preflight
+from attnpool_mm.engine import adjustments, distributed, launch, preflight
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.engine.contents import check_contents
@@ -135,12 +135,12 @@ def configure(args: argparse.Namespace) -> Config:
     if args.show or args.show_dir is not None:
         draw_predictions(cfg, args)
     launch.merge_options(cfg, args.cfg_options)
-    launch.drop_disabled_hooks(cfg)
+    adjustments.drop_disabled_hooks(cfg)
     # After the options, which name the parts of the model as it stands in the file
     if args.tta:
         augment_at_test_time(cfg)
-    launch.adapt_to_device(cfg)
-    launch.set_dataloader_defaults(cfg)
+    adjustments.adapt_to_device(cfg)
+    adjustments.set_dataloader_defaults(cfg)
     return cfg
 
 

@@ -10,7 +10,13 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import distributed, launch, newest_checkpoint, preflight
+from attnpool_mm.engine import (
+    adjustments,
+    distributed,
+    launch,
+    newest_checkpoint,
+    preflight,
+)
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.engine.contents import check_contents
@@ -57,19 +63,19 @@ def configure(args: argparse.Namespace) -> Config:
         if args.resume != "auto":
             cfg.load_from = args.resume
     if args.amp:
-        launch.use_amp(cfg)
+        adjustments.use_amp(cfg)
     add_invalid_loss_hook(cfg)  # before the options, which may set it
     launch.merge_options(cfg, args.cfg_options)
     if cfg.default_hooks is None:
         add_invalid_loss_hook(cfg)
-    launch.drop_disabled_hooks(cfg)
+    adjustments.drop_disabled_hooks(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:
-        launch.enable_auto_scale_lr(cfg)
-    launch.adapt_to_device(cfg)
-    launch.set_dataloader_defaults(cfg)
-    launch.use_resumable_training(cfg)
+        adjustments.enable_auto_scale_lr(cfg)
+    adjustments.adapt_to_device(cfg)
+    adjustments.set_dataloader_defaults(cfg)
+    adjustments.use_resumable_training(cfg)
     return cfg
 
 

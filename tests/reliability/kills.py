@@ -32,7 +32,7 @@ from mmengine.config import Config  # noqa: E402
 from tool_modules import load_tool  # noqa: E402
 
 from attnpool_mm.checkpoint import load_checkpoint_file  # noqa: E402
-from attnpool_mm.engine import launch  # noqa: E402
+from attnpool_mm.engine import adjustments  # noqa: E402
 from attnpool_mm.engine.newest_checkpoint import find_resumable  # noqa: E402
 from attnpool_mm.utils.errors import ConfigError  # noqa: E402
 
@@ -238,7 +238,7 @@ def mmengines_kill(trials: Trials) -> Iterator[list]:
     folder = trials.folder("mmengine")
 
     def plain():
-        launch.use_resumable_training = lambda cfg: None
+        adjustments.use_resumable_training = lambda cfg: None
         kill_at(moment, folder)
 
     status, text = trials.train(folder, before=plain)

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmpretrain.datasets import CIFAR10, BaseDataset
 from torch import nn
 
-from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine import adjustments, preflight
 from attnpool_mm.models import AttnPoolResNet
 from attnpool_mm.utils.errors import ConfigError
 
@@ -149,7 +149,7 @@ def digits(tmp_path):
     cfg.work_dir = str(tmp_path)
     cfg.log_level = "ERROR"
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
-    launch.set_dataloader_defaults(cfg)
+    adjustments.set_dataloader_defaults(cfg)
     return cfg
 
 

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine import adjustments, preflight
 from attnpool_mm.engine.spem import SPEMOptimWrapperConstructor
 from attnpool_mm.layers import SPEM
 from attnpool_mm.utils.errors import ConfigError
@@ -223,7 +223,7 @@ def test_a_shared_layer_counts_once(paramwise_cfg):
 
 def test_wrapper_type_is_kept():
     wrapper = build(Network(), type="CPUAmpOptimWrapper", accumulative_counts=2)
-    assert type(wrapper) is launch.CPUAmpOptimWrapper
+    assert type(wrapper) is adjustments.CPUAmpOptimWrapper
     assert len(wrapper.optimizer.param_groups) == 3
 
 
