@@ -36,7 +36,7 @@ def demo(tmp_path_factory):
     output = run(
         "tools/demo.py",
         f"--work-dir={work_dir}",
-        "--train-images=112",
+        "--train-images=72",
         "--val-images=12",
         "--pretrain-epochs=2",
         "--epochs=2",
