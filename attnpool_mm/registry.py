@@ -57,6 +57,7 @@ MODELS = PluginRegistry(
         "attnpool_mm.models.mobilenet_v2",
         "attnpool_mm.models.mobilenet_v3",
         "attnpool_mm.models.pooled",
+        "attnpool_mm.models.pruned",
         "attnpool_mm.models.resnet",
         "attnpool_mm.models.resnet_cifar",
     ],

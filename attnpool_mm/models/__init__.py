@@ -18,6 +18,7 @@ MODULES = {
     "LIPDenseNet": "lip",
     "LIPResNet": "lip",
     "PooledBackbone": "pooled",
+    "PrunedModel": "pruned",
     "Shrinking": "shrinking",
     "arch_to_config": "keywords",
     "check_detector": "detector",

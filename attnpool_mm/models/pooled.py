@@ -1,7 +1,7 @@
 """Any pool wherever any network shrinks its map."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from ..utils.errors import ConfigError
 from ..utils.shapes import shapes_only
 from .conversion import convert
 from .shrinking import Shrinking, check_network, shrinkings_of
-from .tracing import tensors_of, trace
+from .tracing import running_modules, tensors_of, trace
 
 POSITIONS = ("block_end", "stage_end", "stage_start")
 LARGE = 2**10 * 3**2  # pixels: strides of usual networks divide it
@@ -254,29 +254,21 @@ def _by_place(pool_cfg: Any, places: list[Shrinking]) -> list[dict | None]:
 
 
 def _run_converted(
-    network: nn.Module, pools: Iterable[str], image: Tensor
+    network: nn.Module, pools: Collection[str], image: Tensor
 ) -> list[Tensor]:
     """Run the converted copy, in which each pool must run once.
 
     Raises:
         ConfigError: It does not run, or a pool does not run once.
     """
-    names = {module: name for name, module in network.named_modules()}
-    running: list[str] = []
     ran = Counter[str]()
-
-    def enter(module: nn.Module, args: tuple) -> None:
-        running.append(names[module])
-
-    def leave(module: nn.Module, args: tuple, output: Any) -> None:
-        ran[running.pop()] += 1
-
-    for module in names:
-        module.register_forward_pre_hook(enter)
-        module.register_forward_hook(leave)
+    for name in pools:
+        network.get_submodule(name).register_forward_hook(
+            lambda *_, name=name: ran.update([name])
+        )
     kind = type(network).__name__
     try:
-        with torch.no_grad():
+        with torch.no_grad(), running_modules(network) as running:
             outputs = tensors_of(network(image))
     except Exception as error:  # anything: networks have operators of their own
         at = running[-1]

@@ -1,7 +1,8 @@
 """A run of a network without values, which notes the calls of its modules."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +117,39 @@ def trace(network: nn.Module, image_size: Sequence[int]) -> Run:
         and type(module).forward is nn.Sequential.forward
     }
     return Run(image, outputs, list(calls.values()), sequences)
+
+
+@contextmanager
+def running_modules(network: nn.Module) -> Iterator[list[str]]:
+    """The names of the modules of a network that run, the innermost last.
+
+    Where one fails, it is the last.
+
+    Example:
+        >>> network = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 8, 1))
+        >>> with running_modules(network) as running:
+        ...     try:
+        ...         y = network(torch.rand(1, 4, 2, 2))
+        ...     except RuntimeError:
+        ...         print(running)
+        ['', '1']
+    """
+    running: list[str] = []
+    names = {module: name for name, module in network.named_modules()}
+
+    def enter(module: nn.Module, args: tuple) -> None:
+        running.append(names[module])
+
+    def leave(module: nn.Module, args: tuple, output: Any) -> None:
+        running.pop()
+
+    handles = [module.register_forward_pre_hook(enter) for module in names]
+    handles += [module.register_forward_hook(leave) for module in names]
+    try:
+        yield running
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _run_on_image(

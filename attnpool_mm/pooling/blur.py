@@ -72,8 +72,9 @@ class BlurPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
-        kernel = self.kernel.expand(self.in_channels, 1, -1, -1)
-        return F.conv2d(self._pad(x), kernel, stride=self.stride, groups=x.shape[1])
+        channels = x.shape[1]
+        kernel = self.kernel.expand(channels, 1, -1, -1)
+        return F.conv2d(self._pad(x), kernel, stride=self.stride, groups=channels)
 
     def _pad(self, x: Tensor) -> Tensor:
         before, after = (self.kernel_size - 1) // 2, self.kernel_size // 2
