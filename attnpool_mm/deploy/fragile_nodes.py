@@ -68,12 +68,9 @@ def fragile_nodes(model: ModelProto) -> list[str]:
             kept |= {node.name} | users[node.output[0]] - layers
         elif node.op_type in AMPLIFYING + NORMS and not _divides_by(node, constants):
             kept.add(node.name)
-    outputs = {tensor.name for tensor in model.graph.output}
     for node in reversed(nodes):  # each stands after the nodes that it uses
-        if node.name in layers or outputs & set(node.output):
-            continue
         of_node = set().union(*(users[name] for name in node.output))
-        if of_node and of_node <= kept:
+        if of_node and of_node <= kept and node.name not in layers:
             kept.add(node.name)
     return [node.name for node in nodes if node.name in kept]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -34,8 +35,9 @@ def quantize_onnx(
 
     onnxruntime's static quantisation: the range of each map is that of the batches,
     weights have a scale for each output channel. The file holds pairs of
-    QuantizeLinear and DequantizeLinear around its nodes, which runtimes fuse; what it
-    takes and gives are floats as before, and its metadata stay.
+    QuantizeLinear and DequantizeLinear around its nodes, which runtimes fuse. It takes
+    and gives floats as before, what the last layers give is not rounded to 8 bits, and
+    its metadata stay.
 
     Args:
         source: ONNX file of one float input, such as `torch.onnx.export` writes.
@@ -87,6 +89,9 @@ def quantize_onnx(
         tools.quantize_static(
             prepared, written, images, per_channel=True, nodes_to_exclude=kept
         )
+        quantised = onnx.load(written)
+        _unround_outputs(quantised, model)
+        onnx.save(quantised, written)
         os.replace(written, target)
     return kept
 
@@ -171,6 +176,35 @@ def _name_nodes(model: ModelProto) -> None:
         if not node.name or node.name in seen:
             node.name = f"{node.op_type}:{number}"
         seen.add(node.name)
+
+
+def _unround_outputs(quantised: ModelProto, model: ModelProto) -> None:
+    """Let the last layers give floats, not one of 256 values.
+
+    Args:
+        quantised: Is changed.
+        model: What it was before.
+    """
+    nodes = quantised.graph.node
+    producers = {name: node for node in nodes for name in node.output}
+    uses = Counter(name for node in nodes for name in node.input)
+    kinds = {name: node.op_type for node in model.graph.node for name in node.output}
+    for name in (tensor.name for tensor in quantised.graph.output):
+        dequantize = producers[name]
+        quantize = producers.get(dequantize.input[0])
+        if quantize is None or quantize.op_type != "QuantizeLinear":
+            continue
+        exact = quantize.input[0]
+        last = producers.get(exact)
+        # A ReLU may be gone, which the range of the integers does instead.
+        if last and last.op_type == kinds[name] and uses[exact] == 1 and not uses[name]:
+            last.output[[*last.output].index(exact)] = name
+            nodes.remove(quantize)
+            nodes.remove(dequantize)
+    used = {name for node in nodes for name in node.input}
+    constants = quantised.graph.initializer
+    for constant in [tensor for tensor in constants if tensor.name not in used]:
+        constants.remove(constant)
 
 
 def _kept(

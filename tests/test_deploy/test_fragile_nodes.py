@@ -89,7 +89,7 @@ def test_what_another_node_uses_too_is_in_8_bits():
     assert kept(nodes) == ["root"]
 
 
-def test_what_the_network_gives_may_be_in_8_bits():
+def test_the_last_node_may_be_fragile():
     nodes = "[first] h = Sigmoid (x) [root] y = Sqrt (h)"
     assert kept(nodes) == ["first", "root"]
 

@@ -79,6 +79,23 @@ def test_weights_and_maps_are_integers_and_the_ends_floats(small, tmp_path):
     assert 0 < error(outputs(target, x), expected) < 0.02
 
 
+@pytest.mark.parametrize("last", [nn.Identity(), nn.ReLU()], ids=["conv", "ReLU"])
+def test_what_comes_out_is_not_rounded(tmp_path, last):
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 1), last)
+    x = torch.randn(2, 1, 32, 32)
+    path = export(model, tmp_path / "float.onnx", (1, 32, 32))
+    quantize_onnx(path, tmp_path / "int8.onnx", [x])
+    y, expected = outputs(tmp_path / "int8.onnx", x), model(x).detach()
+    assert error(y, expected) < 0.02
+    if isinstance(last, nn.ReLU):
+        assert y.min() == 0
+    else:
+        assert len(y.unique()) > 1000
+    quantised = onnx.load(tmp_path / "int8.onnx").graph
+    used = {name for node in quantised.node for name in node.input}
+    assert {tensor.name for tensor in quantised.initializer} <= used
+
+
 def test_the_ranges_are_those_of_all_batches(small, tmp_path):
     path, x, expected = small
     errors = []
