@@ -52,13 +52,13 @@ def quantize_onnx(
         ConfigError: onnx or onnxruntime is not installed; `source` is no ONNX file, is
             quantised, or takes something else than one float array; there is no batch,
             or one of another shape, without images, or not finite; `keep_float` names
-            nothing in the file; the folder of `target` is missing.
+            nothing in the file; the folder of `target` is missing; the file does not
+            run on the batches.
 
     Returns:
         The names of the nodes that stay in float because of `keep_float`.
 
     Example:
-        >>> import io, pathlib
         >>> import onnx
         >>> model = onnx.parser.parse_model('''
         ...     <ir_version: 8, opset_import: ["": 17]>
@@ -79,16 +79,24 @@ def quantize_onnx(
     images = _Images(batches, _input(given, source))
     with TemporaryDirectory(prefix=".int8-", dir=target.parent) as folder:
         prepared, written = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")
-        # The symbolic inference fails on attention with sizes that the file computes;
-        # only types are needed.
-        shapes.quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        model = onnx.shape_inference.infer_shapes(onnx.load(prepared))
-        _name_nodes(model)
-        onnx.save(model, prepared)
-        kept = _kept(keep_float, model, given)
-        tools.quantize_static(
-            prepared, written, images, per_channel=True, nodes_to_exclude=kept
-        )
+        try:
+            # The symbolic inference fails on attention with sizes that the file
+            # computes; only types are needed.
+            shapes.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+            model = onnx.shape_inference.infer_shapes(onnx.load(prepared))
+            _name_nodes(model)
+            onnx.save(model, prepared)
+            kept = _kept(keep_float, model, given)
+            tools.quantize_static(
+                prepared, written, images, per_channel=True, nodes_to_exclude=kept
+            )
+        except (ConfigError, OSError):
+            raise
+        except Exception as error:  # onnxruntime's have no base but this
+            raise ConfigError(
+                f"source={str(source)!r}: onnxruntime cannot quantise it by these "
+                f"batches ({_line(error)})"
+            ) from error
         quantised = onnx.load(written)
         _unround_outputs(quantised, model)
         onnx.save(quantised, written)
@@ -115,7 +123,7 @@ class _Images:
     def _check(self, batches: Iterable[Tensor | np.ndarray]) -> Iterator[np.ndarray]:
         for number, batch in enumerate(batches):
             if isinstance(batch, Tensor):
-                batch = batch.detach().cpu().numpy()
+                batch = batch.detach().float().cpu().numpy()
             batch = np.asarray(batch, dtype=np.float32)
             fits = len(batch.shape) == len(self.sides) and all(
                 expected in (None, side)
@@ -145,8 +153,9 @@ def _read(source: Path) -> ModelProto:
     except FileNotFoundError as error:
         raise ConfigError(f"source={str(source)!r}: there is no such file") from error
     except Exception as error:  # of several libraries
-        line = " ".join(str(error).split())[:200]
-        raise ConfigError(f"source={str(source)!r} is no ONNX file ({line})") from error
+        raise ConfigError(
+            f"source={str(source)!r} is no ONNX file ({_line(error)})"
+        ) from error
     types = {node.op_type for node in model.graph.node}
     found = sorted(name for name in types if "Quant" in name or name.startswith("QL"))
     if found:
@@ -155,6 +164,10 @@ def _read(source: Path) -> ModelProto:
             "in float is accepted"
         )
     return model
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _input(model: ModelProto, source: Path) -> ValueInfoProto:
@@ -190,10 +203,10 @@ def _unround_outputs(quantised: ModelProto, model: ModelProto) -> None:
     uses = Counter(name for node in nodes for name in node.input)
     kinds = {name: node.op_type for node in model.graph.node for name in node.output}
     for name in (tensor.name for tensor in quantised.graph.output):
-        dequantize = producers[name]
-        quantize = producers.get(dequantize.input[0])
-        if quantize is None or quantize.op_type != "QuantizeLinear":
+        dequantize = producers.get(name)
+        if dequantize is None or dequantize.op_type != "DequantizeLinear":
             continue
+        quantize = producers[dequantize.input[0]]
         exact = quantize.input[0]
         last = producers.get(exact)
         # A ReLU may be gone, which the range of the integers does instead.

@@ -231,6 +231,7 @@ def test_digits_are_read_as_well(pool, tmp_path):
     ([torch.zeros(0, 3, 8, 8)], r"batches\[0\]"),
     ([torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)], r"batches\[1\]"),
     ([torch.full((1, 3, 8, 8), torch.nan)], r"batches\[0\].*finite"),
+    ([torch.zeros(1, 3, 1, 1)], "float.onnx.*onnxruntime"),  # too small for a kernel
 ])  # fmt: skip
 def test_batches_that_do_not_fit(small, tmp_path, batches, found):
     with pytest.raises(ConfigError, match=found):

@@ -29,7 +29,8 @@ def test_a_row(tool, output_of):
     assert row.startswith("| avgp |") and len(cells) == len(tool.COLUMNS)
     assert 0 < float(cells["error"]) < 0.3
     assert float(cells["float kB"]) > 2 * float(cells["int8 kB |"])
-    assert types.strip().startswith("Conv ")
+    costs = {kind: float(cost) for kind, cost in map(str.split, types.split(","))}
+    assert costs["Conv"] > 0 and list(costs.values()) == sorted(costs.values())[::-1]
 
 
 @pytest.mark.slow
