@@ -226,7 +226,7 @@ class DynamicConv2d(_ConvNd):
 
     def _mixed(self, mix: Tensor) -> tuple[Tensor, Tensor | None]:
         """The kernel and the bias of each image."""
-        weight = (mix @ self.weight.flatten(1)).view(-1, *self.weight.shape[1:])
+        weight = (mix @ self.weight.flatten(1)).view(len(mix), *self.weight.shape[1:])
         return weight, None if self.bias is None else mix @ self.bias
 
     def _convolve(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..registry import MODELS
 from ..utils.checks import is_int
 from ..utils.errors import ConfigError
+from ..utils.free_size import size_is_free
 from .weighted import (
     WeightedPool2d,
     full_precision,
@@ -92,7 +93,7 @@ class AdaptiveExponentialPool2d(WeightedPool2d):
         window = pooling_window(x.shape[-2:], self.stride)
         mean = F.avg_pool2d(x, window)
         beta = full_precision(self.beta_logit).sigmoid()
-        if beta.shape[-2:] != mean.shape[-2:]:
+        if size_is_free() or beta.shape[-2:] != mean.shape[-2:]:
             beta = F.interpolate(beta, size=mean.shape[-2:], mode="bilinear")
         alike = dice_sorensen(x, _by_pixel(mean, window, x)).exp()
         large = subtract_window_max(x, self.stride).exp()

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..utils.checks import check_int
+from ..utils.free_size import size_is_free
 
 
 class LearnedPosition2d(nn.Module):
@@ -50,7 +51,10 @@ class LearnedPosition2d(nn.Module):
 
 
 def _stretch(table: Tensor, length: int) -> Tensor:
-    if length <= len(table):
+    stretched = length
+    if size_is_free():  # as long as it is, the table stays what it is
+        stretched = torch.as_tensor(length).clamp(min=len(table))
+    elif length <= len(table):
         return table[:length]
-    stretched = F.interpolate(table.t()[None], size=length, mode="linear")
-    return stretched[0].t()
+    table = F.interpolate(table.t()[None], size=stretched, mode="linear")[0].t()
+    return table[:length]

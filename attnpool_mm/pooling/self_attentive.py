@@ -13,6 +13,7 @@ from ..layers.saturation import SaturatedSequential
 from ..registry import MODELS
 from ..utils.checks import check_bool, check_int
 from ..utils.errors import ConfigError
+from ..utils.free_size import size_is_free
 from .position import LearnedPosition2d
 from .self_attention import SelfAttention, attend
 from .weighted import (
@@ -215,7 +216,7 @@ class SelfAttentivePool2d(WeightedPool2d):
         # What looks at the whole map, batch statistics or a dynamic convolution,
         # sees the same where each patch covers as many pixels.
         batch, _, height, width = tokens.shape
-        tiled = size[0] % height == 0 and size[1] % width == 0
+        tiled = size[0] % height == 0 and size[1] % width == 0 and not size_is_free()
         # One value has no variance; the upsampled map has as many as it has pixels.
         return tiled and batch * height * width > 1
 

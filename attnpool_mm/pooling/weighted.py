@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..utils.checks import check_choice, check_int
 from ..utils.errors import ConfigError
+from ..utils.free_size import size_is_free
 
 
 def pooling_window(
@@ -127,7 +128,7 @@ def _constant_in_windows(
     stride: int,
 ) -> bool:
     """Whether every cell of `grid` holds a whole number of windows, none padded."""
-    return all(
+    return not size_is_free() and all(
         g < s and s % g == 0 and (s // g) % min(stride, s) == 0 and w <= stride
         for s, g, w in zip(size, grid, window, strict=True)
     )

@@ -1,0 +1,158 @@
+"""What stands in an ONNX file beside the network."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..utils.errors import ConfigError
+from ..utils.extras import require
+from ..version import __version__
+from .network import OUTPUTS, DeployedNetwork
+
+TEXTS = ("task", "outputs", "layout", "precision", "attnpool_mm")  # the others: JSON
+
+
+@dataclass
+class OnnxInfo:
+    """The metadata of an exported file, a string or JSON an entry.
+
+    Attributes:
+        task: 'classification', 'detection' or 'features', as in `network.task_of`.
+        outputs: What the outputs are.
+        structure: Their names, nested as the model nests them.
+        layout: Order of the input's axes; one image at a time.
+        shape: Channels, height and width of the image that it was exported for.
+        dynamic: Whether it takes images of other sizes.
+        least_size: Smallest height and width in pixels that it takes.
+        size_multiple: What height and width have to be multiples of.
+        classes: Names of the classes, if they are known.
+        mean: What is subtracted from each channel, or none.
+        std: What each channel is divided by then, or none.
+        to_rgb: Whether the channels that OpenCV reads are put into the order RGB.
+        precision: 'float32' or 'int8'.
+        attnpool_mm: Version of this package.
+    """
+
+    task: str
+    outputs: str
+    structure: Any
+    shape: Sequence[int]
+    dynamic: bool
+    least_size: Sequence[int]
+    size_multiple: int
+    layout: str = "NCHW"
+    classes: Sequence[str] | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    to_rgb: bool = False
+    precision: str = "float32"
+    attnpool_mm: str = __version__
+
+    def check_size(self, height: int, width: int) -> None:
+        """Check that the file takes an image of this size.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        multiple, least = self.size_multiple, tuple(self.least_size)
+        size = "x".join(map(str, self.shape[1:]))
+        if not self.dynamic:
+            if (height, width) != tuple(self.shape[1:]):
+                raise ConfigError(
+                    f"an image of {height}x{width}: the ONNX file takes {size} alone; "
+                    "it takes others if it is exported with --dynamic"
+                )
+        elif height < least[0] or width < least[1]:
+            raise ConfigError(
+                f"an image of {height}x{width}: the ONNX file takes images of "
+                f"{least[0]}x{least[1]} and larger"
+            )
+        elif height % multiple or width % multiple:
+            raise ConfigError(
+                f"an image of {height}x{width}: the ONNX file takes heights and widths "
+                f"that are multiples of {multiple}"
+            )
+
+
+def preprocessing_of(model: nn.Module) -> dict[str, Any]:
+    """Mean, standard deviation and order of the channels, of OpenMMLab's models.
+
+    Example:
+        >>> preprocessing_of(nn.Conv2d(3, 8, 1))
+        {'mean': None, 'std': None, 'to_rgb': False}
+    """
+    preprocessor = getattr(model, "data_preprocessor", None)
+    swaps = ("to_rgb", "_channel_conversion")
+    return dict(
+        mean=_numbers(getattr(preprocessor, "mean", None)),
+        std=_numbers(getattr(preprocessor, "std", None)),
+        to_rgb=any(getattr(preprocessor, name, False) for name in swaps),
+    )
+
+
+def _numbers(values: Any) -> list[float] | None:
+    if not isinstance(values, torch.Tensor):
+        return None
+    return [round(value, 6) for value in values.flatten().tolist()]
+
+
+def describe(network: DeployedNetwork, **given: Any) -> OnnxInfo:
+    """The metadata of a network that has run.
+
+    Args:
+        network: The network.
+        **given: What else `OnnxInfo` takes.
+    """
+    return OnnxInfo(
+        task=network.task,
+        outputs=OUTPUTS[network.task],
+        structure=network.structure,
+        **preprocessing_of(network.model),
+        **given,
+    )
+
+
+def write_info(path: Path, info: OnnxInfo) -> None:
+    """Write the metadata into an ONNX file, in the place of those that it has.
+
+    Args:
+        path: The file.
+        info: The metadata.
+    """
+    onnx = require("onnx", "onnx")
+    model = onnx.load(path)
+    entries = {
+        name: value if name in TEXTS else json.dumps(value)
+        for name, value in asdict(info).items()
+    }
+    onnx.helper.set_model_props(model, entries)
+    model.producer_name = "attnpool_mm"
+    onnx.save(model, path)
+
+
+def read_info(entries: dict[str, str], path: str | Path) -> OnnxInfo:
+    """The metadata from an ONNX file's entries.
+
+    Args:
+        entries: As onnxruntime gives them.
+        path: The file, for messages.
+
+    Raises:
+        ConfigError: They are not those that this package writes.
+    """
+    try:
+        values = {
+            name: entries[name] if name in TEXTS else json.loads(entries[name])
+            for name in (field.name for field in fields(OnnxInfo))
+        }
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: it has no entry {error} of tools/deployment/export_onnx.py, "
+            "which writes the files that are accepted"
+        ) from error
+    return OnnxInfo(**values)
