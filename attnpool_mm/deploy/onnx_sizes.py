@@ -15,6 +15,7 @@ from .traceable import TraceableOperators
 
 LARGE = 1024  # pixels, beside which what is dropped at the borders does not count
 MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
+COUNTS = (15, 17)  # halved to odd numbers whether it is rounded down or up
 LAST_MAP = 8  # pixels of the smallest map: more than a window or a patch there
 LARGEST_TRACE = 256  # pixels
 
@@ -86,15 +87,18 @@ def _trace(network: DeployedNetwork, shape: tuple[int, ...]) -> str:
 
 
 def _multiple(network: DeployedNetwork, shape: tuple[int, ...]) -> int:
-    """The smallest power of two by which an image may grow."""
+    """The smallest power of two whose multiples an image may have as sides."""
     channels, height, width = shape
+    whole = [side + -side % MULTIPLES[-1] for side in (height, width)]
     for multiple in MULTIPLES:
-        try:
-            output_shapes(network, (channels, height + multiple, width + multiple))
-        except ConfigError:
-            continue
         if height % multiple or width % multiple:
             break
+        try:
+            for count in COUNTS:
+                grown = (side + count * multiple for side in whole)
+                output_shapes(network, (channels, *grown))
+        except ConfigError:
+            continue
         return multiple
     raise ConfigError(
         f"{type(network.model).__name__} cannot be exported for any size: it runs at "

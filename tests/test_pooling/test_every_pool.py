@@ -10,32 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from oracles import randomized
+from pool_configs import ATTENTIVE, CONFIGS, DEFORMABLE, LOCAL
 from torch import nn
 
-from attnpool_mm.pooling import WeightedPool2d, build_pool, pool_names
+from attnpool_mm.pooling import WeightedPool2d, build_pool
 from attnpool_mm.pooling.build import pool_class
 from attnpool_mm.pooling.deformable import ZeroConv2d
 
-ATTENTIVE = dict(type="SelfAttentivePool2d")
-DEFORMABLE = dict(type="DeformableSelfAttentivePool2d")
-LOCAL = dict(type="LocalImportancePool2d")
-CONFIGS = [dict(type=name) for name in pool_names()] + [
-    dict(ATTENTIVE, patch_size=2, normalize=False),
-    dict(ATTENTIVE, sigmoid=False),
-    dict(ATTENTIVE, sigmoid=False, normalize=False),
-    dict(ATTENTIVE, conv_cfg=dict(type="DynamicConv2d")),
-    dict(LOCAL, form="original"),
-    dict(LOCAL, window=3, padding=1, normalize=False),
-    dict(ATTENTIVE, sigmoid=False, window=4, padding=1),
-    dict(type="AdaptiveExponentialPool2d", grid_size=(2, 3)),
-    dict(type="BlurPool2d", kernel_size=7),
-    dict(type="BlurPool2d", kernel_size=4, padding_mode="zeros"),
-    dict(DEFORMABLE, patch_size=2, normalize=False),
-    dict(
-        type="MixedPool2d",
-        pools=[dict(DEFORMABLE, patch_size=2), dict(LOCAL, kernel_size=2)],
-    ),
-]
 WEIGHTED = [c for c in CONFIGS if issubclass(pool_class(c), WeightedPool2d)]
 BY_VALUE = ("AdaptiveExponentialPool2d", "SoftPool2d")  # whose weights no layer gives
 every_pool = pytest.mark.parametrize("cfg", CONFIGS, ids=lambda c: str(c)[9:60])

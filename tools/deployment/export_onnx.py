@@ -69,8 +69,8 @@ def parse_args() -> argparse.Namespace:
         "--tolerance",
         type=float,
         default=1e-4,
-        help="largest difference from PyTorch that is no error, as a part of the largest "
-        "output (default: 1e-4); not of --int8",
+        help="largest difference from PyTorch that is no error, as a part of the "
+        "largest output (default: 1e-4); not of --int8",
     )
     parser.add_argument(
         "--int8", action="store_true", help="weights and maps of one byte a value"
@@ -198,9 +198,9 @@ def run(args: argparse.Namespace) -> None:
         worst = max(compare(model, file, images))
         if not worst <= args.tolerance:
             raise ConfigError(
-                f"--out {args.out}: its outputs differ from PyTorch's by {worst:.1e} of "
-                f"the largest, more than --tolerance {args.tolerance:g}; the file is "
-                "not kept"
+                f"--out {args.out}: its outputs differ from PyTorch's by {worst:.1e} "
+                f"of the largest, more than --tolerance {args.tolerance:g}; the file "
+                "is not kept"
             )
         if args.int8:
             file = quantize(cfg, model, file, info, args)

@@ -1,4 +1,4 @@
-"""Test an ONNX file as tools/test.py tests a checkpoint: the same data, the same metric.
+"""Test an ONNX file as tools/test.py tests a checkpoint: the same data and metric.
 
     python tools/deployment/test_onnx.py CONFIG model.onnx
 
