@@ -16,7 +16,7 @@ import mmengine
 import torch
 
 from attnpool_mm.deploy.onnx_network import OnnxNetwork, replace_network
-from attnpool_mm.engine import adjustments, distributed, launch, preflight
+from attnpool_mm.engine import adjustments, launch, preflight
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.values import check_parts, check_values
@@ -31,8 +31,18 @@ TABLES = (".json", ".yaml", ".yml")
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    launch.add_arguments(parser)
+    parser.add_argument("config", help="config file")
     parser.add_argument("file", help="ONNX file of tools/deployment/export_onnx.py")
+    parser.add_argument(
+        "--work-dir", help="folder for logs (default: ./work_dirs/NAME_OF_CONFIG)"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=launch.KeyValueAction,
+        metavar="KEY=VALUE",
+        help="config values to override, such as test_dataloader.batch_size=1",
+    )
     parser.add_argument("--out", metavar="FILE", help="the metrics go here (.json)")
     parser.add_argument(
         "--threads",
@@ -40,6 +50,7 @@ def parse_args() -> argparse.Namespace:
         default=torch.get_num_threads(),
         help="threads of ONNX Runtime (default: PyTorch's number)",
     )
+    parser.set_defaults(launcher="none", local_rank=0)
     return parser.parse_args()
 
 
@@ -82,7 +93,6 @@ def main() -> None:
     args = parse_args()
     with launch.one_line_errors():
         run(args)
-    distributed.leave_distributed()
 
 
 if __name__ == "__main__":
