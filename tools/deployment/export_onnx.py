@@ -27,6 +27,7 @@ from attnpool_mm.deploy.network import FEATURES
 from attnpool_mm.deploy.onnx import export_onnx
 from attnpool_mm.deploy.onnx_info import OnnxInfo
 from attnpool_mm.deploy.onnx_network import OnnxNetwork, difference
+from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch, preflight, trained
 from attnpool_mm.engine.contents import class_names
 from attnpool_mm.utils.checks import check_int
@@ -38,6 +39,7 @@ from attnpool_mm.utils.config import (
 )
 from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.utils.extras import require
+from attnpool_mm.utils.sizes import parse_size
 
 
 def parse_args() -> argparse.Namespace:
@@ -105,9 +107,6 @@ def tile(
     cfg: Config, model: nn.Module, shape: tuple[int, ...], args: argparse.Namespace
 ) -> None:
     """Let the attention layers go over their queries in blocks."""
-    from attnpool_mm.deploy.tiling import tile_attention
-    from attnpool_mm.utils.sizes import parse_size
-
     limit = parse_size(args.attention_limit, "--attention-limit")
     width = 1 if args.int8 else 4
     tiles = tile_attention(model, shape, limit, width, counted_method(cfg))
@@ -175,6 +174,8 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--tolerance {args.tolerance}: a positive number is accepted"
         )
+    if args.attention_limit is not None:
+        parse_size(args.attention_limit, "--attention-limit")
     preflight.check_target(Path(args.out), Path(args.checkpoint))
     for package in ("onnx", "onnxruntime"):
         require(package, "onnx")
