@@ -18,6 +18,8 @@ class TraceableOperators(TorchFunctionMode):
       Here it is a `reshape`.
     - `unfold`: it is exported for a known size alone. Here it is a slice for each place
       in a window.
+    - `repeat_interleave` of a map: it is exported as a Tile, which takes most of the
+      time of a pool in ONNX Runtime. Here it is a nearest upsampling.
     - Nearest upsampling to a size that is no multiple: ONNX Runtime divides by the
       ratio where PyTorch multiplies by its inverse, and some rows come from the pixel
       beside. Here it is an index, rounded as in PyTorch.
@@ -37,6 +39,8 @@ class TraceableOperators(TorchFunctionMode):
             return _unflatten(*args, **kwargs)
         if func is Tensor.unfold:
             return _unfold(*args, **kwargs)
+        if func is Tensor.repeat_interleave:
+            return _repeat_interleave(*args, **kwargs)
         if func is F.interpolate:
             return _interpolate(*args, **kwargs)
         return func(*args, **kwargs)
@@ -52,6 +56,15 @@ def _unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     before = (slice(None),) * (dimension % x.dim())
     places = [x[(*before, slice(i, i + last + 1, step))] for i in range(size)]
     return torch.stack(places, dim=-1)
+
+
+def _repeat_interleave(
+    x: Tensor, repeats: int | Tensor, dim: int | None = None, **kwargs: Any
+) -> Tensor:
+    if x.dim() != 4 or dim not in (2, 3) or not isinstance(repeats, int):
+        return x.repeat_interleave(repeats, dim, **kwargs)
+    factors = (float(repeats), 1.0) if dim == 2 else (1.0, float(repeats))
+    return F.interpolate(x, scale_factor=factors, mode="nearest")
 
 
 def _interpolate(
