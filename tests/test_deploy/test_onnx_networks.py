@@ -14,6 +14,7 @@ from attnpool_mm.deploy.onnx_network import (
     difference,
     replace_network,
 )
+from attnpool_mm.pooling import build_pool
 from attnpool_mm.utils.errors import ConfigError
 
 POOL = dict(type="SelfAttentivePool2d", num_heads=2, normalize=False)
@@ -226,9 +227,9 @@ def test_files_that_are_no_such_file(tmp_path, file):
 def test_images_that_the_network_does_not_take(tmp_path):
     with pytest.raises(ConfigError, match="1x32x32"):
         export_onnx(tiny(), tmp_path / "net.onnx", (1, 32, 32))
-    convs = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2), torch.nn.MaxPool2d(3, 2))
-    with pytest.raises(ConfigError, match="6x20 is below the least size.*7x7"):
-        export_onnx(convs, tmp_path / "net.onnx", (3, 6, 20), dynamic=True)
+    pool = build_pool(dict(type="MaxPool2d"), 3, 5)
+    with pytest.raises(ConfigError, match="4x20 is below the least size.*5x5"):
+        export_onnx(pool, tmp_path / "net.onnx", (3, 4, 20), dynamic=True)
     assert not (tmp_path / "net.onnx").exists()
 
 

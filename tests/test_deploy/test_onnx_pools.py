@@ -50,8 +50,15 @@ def exported(cfg, stride, path, dynamic=True, size=(24, 20)):
     return pool, OnnxNetwork(path / "pool.onnx", threads=1)
 
 
-@pytest.mark.parametrize("cfg", CONFIGS + ABLATIONS + PATCHES,
-                         ids=lambda c: str(c)[9:60])  # fmt: skip
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        *CONFIGS,
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ABLATIONS + PATCHES[1:]),
+        PATCHES[0],
+    ],
+    ids=lambda c: str(c)[9:60],
+)
 def test_a_free_size_is_right_at_every_size(cfg, tmp_path):
     pool, network = exported(cfg, 2, tmp_path)
     (least, _) = network.info.least_size
