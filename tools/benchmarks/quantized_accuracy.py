@@ -18,6 +18,7 @@ from benchmark_cases import POOLS
 from torch import Tensor, nn
 
 from attnpool_mm.datasets.digits import load_digit_images
+from attnpool_mm.deploy.onnx import export_onnx
 from attnpool_mm.deploy.quantize import FRAGILE, quantize_onnx
 from attnpool_mm.engine import launch
 from attnpool_mm.models import AttnPoolResNetCIFAR
@@ -115,18 +116,6 @@ class _Last(nn.Module):
         return maps[-1]
 
 
-def export(model: nn.Module, path: Path) -> None:
-    """Write a classifier as an ONNX file of one image."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that its trace holds for one size
-        torch.onnx.export(
-            *(model, (torch.zeros(1, 3, SIDE, SIDE),), str(path)),
-            dynamo=False,
-            opset_version=17,
-            input_names=["images"],
-        )
-
-
 def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
     """The outputs of a file for images, one at a time."""
     onnxruntime = require("onnxruntime", "onnx")
@@ -155,7 +144,7 @@ class Measurement:
         training = load_digits("train")[0].numpy()
         self.batches = training[:: len(training) // calibration][:calibration, None]
         self.path, self.int8 = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
-        export(train(name, epochs), self.path)
+        export_onnx(train(name, epochs), self.path, (3, SIDE, SIDE))
         self.expected = run_onnx(self.path, self.images)
 
     def quantised(self, *keep_float: str) -> np.ndarray:

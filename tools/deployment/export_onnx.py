@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from attnpool_mm.analysis.results import text_table
 from attnpool_mm.deploy.network import FEATURES
 from attnpool_mm.deploy.onnx import export_onnx
-from attnpool_mm.deploy.onnx_info import OnnxInfo
+from attnpool_mm.deploy.onnx_info import OnnxInfo, write_info
 from attnpool_mm.deploy.onnx_network import OnnxNetwork, difference
+from attnpool_mm.deploy.quantize import quantize_onnx
 from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch, preflight, trained
 from attnpool_mm.engine.contents import class_names
@@ -217,10 +218,6 @@ def quantize(
     args: argparse.Namespace,
 ) -> Path:
     """Write an int8 file beside a float one, calibrated on the training set."""
-    from attnpool_mm.deploy.quantize import quantize_onnx
-
-    from attnpool_mm.deploy.onnx_info import write_info
-
     target = source.with_name("int8.onnx")
     batches = trained.network_inputs(cfg, model, "train", args.calibration)
     if not info.dynamic:
