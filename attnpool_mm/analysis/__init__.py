@@ -1,8 +1,8 @@
 """Looking into a network."""
 
-from .activation import Operation
 from .complexity import Complexity, measure_complexity
 from .maps import draw_weights, record_weights
+from .recorded import Operation
 
 __all__ = [
     "Complexity",

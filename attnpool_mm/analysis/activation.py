@@ -1,6 +1,6 @@
 """The operations of a forward pass, and how much memory their tensors take.
 
-What counts, as a microcontroller's runtime would see it:
+What counts, in an ideal runtime (`attention='fused'`):
 
 - A tensor lives from the operation that makes it to the last one that reads it. Views
   share the memory of what they are views of. The network's input lives until its last
@@ -15,19 +15,24 @@ What counts, as a microcontroller's runtime would see it:
   of tokens × tokens.
 - Results that nothing reads, such as the positions of the maxima of a max-pooling, are
   not made. What an operation needs besides its inputs and outputs is not counted.
+
+`attnpool_mm.analysis.device` says what a microcontroller's runtime does instead
+(`attention='unfused'`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
 from ..utils.shapes import shapes_only
+from .arena import plan_arena
+from .device import as_on_device
+from .recorded import Operation, Recorded
 
 # Operators by name, as in torch.ops.aten. Those with PyTorch's tag "pointwise" need not
 # be here.
@@ -57,76 +62,65 @@ POOLS = {
 }
 
 
-@dataclass
-class Operation:
-    """One operation of a forward pass.
-
-    Attributes:
-        module: Name of the module that runs it, '' for the network itself.
-        name: PyTorch's name of it; 'input' for what comes before all operations.
-        shape: Shape of its first result.
-        flops: Operations of its products: two for a multiplication and an addition.
-        live_bytes: Size of all tensors that live while it runs.
-        layer_bytes: Size of its inputs and outputs, if it is a layer: a convolution, a
-            matrix product, attention or a pooling; else 0.
-    """
-
-    module: str
-    name: str
-    shape: tuple[int, ...]
-    flops: int = 0
-    live_bytes: int = 0
-    layer_bytes: int = 0
-
-
-@dataclass
-class _Recorded:
-    operation: Operation
-    reads: list[UntypedStorage] = field(default_factory=list)
-    writes: list[UntypedStorage] = field(default_factory=list)
-    is_layer: bool = False
-    in_place: bool = False
-
-
 def record_operations(
-    model: nn.Module, shape: Sequence[int], bytes_per_value: int, method: str
-) -> list[Operation]:
+    model: nn.Module,
+    shape: Sequence[int],
+    bytes_per_value: int,
+    method: str,
+    attention: str,
+) -> tuple[list[Operation], int]:
     """Run a copy of a network once, without values, and list its operations.
 
     The arguments are those of `attnpool_mm.analysis.measure_complexity`.
 
     Returns:
-        'input' first, then, in their order, the operations that depend on the input.
+        'input' first, then, in their order, the operations that depend on the input;
+        and the bytes of an arena for the activations, 0 with fused attention.
     """
+    fused = attention == "fused"
     dtypes = (p.dtype for p in model.parameters() if p.is_floating_point())
     # Inference mode hands over operators that are not split up yet.
-    with torch.inference_mode(False), torch.no_grad(), shapes_only(model) as network:
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        shapes_only(model, fused_attention=fused) as network,
+    ):
         x = torch.empty(1, *shape, dtype=next(dtypes, torch.float32))
-        recorder = _Recorder(x)
+        recorder = _Recorder(x, bytes_per_value, copies=not fused)
         for name, module in network.named_modules():
             module.register_forward_pre_hook(recorder.enter(name))
             module.register_forward_hook(recorder.leave)
         with recorder:
             outputs = getattr(network, method)(x)
-    kept = [t.untyped_storage() for t in tree_leaves(outputs) if _is_tensor(t)]
-    _measure(recorder.recorded, recorder.sizes, kept, bytes_per_value)
-    return [recorded.operation for recorded in recorder.recorded]
+    recorded, sizes = recorder.recorded, recorder.sizes
+    if not fused:
+        recorded = as_on_device(recorded, sizes, bytes_per_value)
+    lives = _measure(recorded, sizes, recorder.numbers_of(outputs))
+    arena = 0 if fused else plan_arena(lives)
+    return [step.operation for step in recorded], arena
 
 
 class _Recorder(TorchDispatchMode):
     """What each operation reads and writes.
 
-    `sizes` holds every tensor's memory that depends on the input, and its number of
-    values. Holding it here keeps PyTorch from using one again for another tensor.
+    Every tensor that depends on the input has a number; `sizes` has its bytes.
+
+    Args:
+        x: The network's input.
+        bytes_per_value: Bytes of a value.
+        copies: Whether a view is a copy, and what works in place makes a new tensor.
     """
 
-    def __init__(self, x: Tensor):
+    def __init__(self, x: Tensor, bytes_per_value: int, copies: bool):
         super().__init__()
+        self.bytes_per_value = bytes_per_value
+        self.copies = copies
         self.modules = [""]
-        storage = x.untyped_storage()
-        self.sizes = {storage: x.numel()}
+        # Holding the memory here keeps PyTorch from using it again.
+        self.numbers: dict[UntypedStorage, int] = {}
+        self.sizes: list[int] = []
         operation = Operation("", "input", tuple(x.shape))
-        self.recorded = [_Recorded(operation, writes=[storage])]
+        self.recorded = [Recorded(operation, writes=[self.new_number(x)])]
 
     def enter(self, name: str) -> Callable:
         def hook(*_: Any) -> None:
@@ -137,40 +131,62 @@ class _Recorder(TorchDispatchMode):
     def leave(self, *_: Any) -> None:
         self.modules.pop()
 
+    def new_number(self, tensor: Tensor) -> int:
+        storage = tensor.untyped_storage()
+        values = storage.nbytes() // tensor.element_size()
+        self.sizes.append(values * self.bytes_per_value)
+        self.numbers[storage] = len(self.sizes) - 1
+        return self.numbers[storage]
+
+    def numbers_of(self, values: Any) -> list[int]:
+        """The tensors in `values` that depend on the input, each once."""
+        storages = (t.untyped_storage() for t in _tensors(values))
+        return list(
+            dict.fromkeys(self.numbers[s] for s in storages if s in self.numbers)
+        )
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        if not name.startswith("new_") and not name.endswith("_like"):  # no values read
-            self.record(func, args, kwargs, result)
+        if name.startswith("new_") or name.endswith("_like"):  # no values read
+            return result
+        reads = self.numbers_of((args, kwargs))
+        if not reads or not _tensors(result):
+            return result
+        if not func._schema.is_mutable and all(
+            self.numbers.get(t.untyped_storage()) in reads for t in _tensors(result)
+        ):
+            if not self.copies:
+                return result
+            result = _copies(result, (args, kwargs))
+        self.record(func, args, kwargs, reads, result)
         return result
 
-    def record(self, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
-        reads = list({
-            t.untyped_storage(): None
-            for t in tree_leaves((args, kwargs))
-            if _is_tensor(t) and t.untyped_storage() in self.sizes
-        })  # fmt: skip
-        results = [t for t in tree_leaves(result) if _is_tensor(t)]
-        written = {t.untyped_storage(): t for t in results}
-        views = not func._schema.is_mutable and all(s in reads for s in written)
-        if not reads or not results or views:
-            return
-        for storage, tensor in written.items():
-            values = storage.nbytes() // tensor.element_size()
-            self.sizes.setdefault(storage, values)
+    def record(
+        self, func: Any, args: tuple, kwargs: dict, reads: list[int], result: Any
+    ) -> None:
+        results = _tensors(result)
+        writes = []
+        for storage, tensor in {t.untyped_storage(): t for t in results}.items():
+            changed = self.copies and func._schema.is_mutable
+            known = storage in self.numbers and not changed
+            writes.append(self.numbers[storage] if known else self.new_number(tensor))
+        if all(number in reads for number in writes) and not func._schema.is_mutable:
+            return  # a view of the same shape
         packet, name = func.overloadpacket, func.overloadpacket.__name__
         flops = 0
         if packet in flop_registry:
             flops = flop_registry[packet](*args, **kwargs, out_val=result)
         shape = tuple(results[0].shape)
         self.recorded.append(
-            _Recorded(
+            Recorded(
                 Operation(self.modules[-1], name, shape, int(flops)),
                 reads,
-                list(written),
+                writes,
+                _by_name(func, args, kwargs),
                 is_layer=packet in flop_registry or name in POOLS,
                 in_place=torch.Tag.pointwise in func.tags or name in IN_PLACE,
             )
@@ -178,41 +194,64 @@ class _Recorder(TorchDispatchMode):
 
 
 def _measure(
-    recorded: list[_Recorded],
-    sizes: dict[UntypedStorage, int],
-    outputs: list[UntypedStorage],
-    bytes_per_value: int,
-) -> None:
-    """Fill in the bytes of the operations."""
-    first: dict[UntypedStorage, int] = {}
-    last: dict[UntypedStorage, int] = {}
-    for i, op in enumerate(recorded):
-        for storage in op.writes:
-            first.setdefault(storage, i)
-        for storage in (*op.reads, *op.writes):
-            last[storage] = i
-    last |= {storage: len(recorded) for storage in outputs if storage in sizes}
+    recorded: list[Recorded], sizes: list[int], outputs: list[int]
+) -> list[tuple[int, int, int]]:
+    """Fill in the bytes of the operations; return first, last and bytes of tensors."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for i, step in enumerate(recorded):
+        for number in step.writes:
+            first.setdefault(number, i)
+        for number in (*step.reads, *step.writes):
+            last[number] = i
+    last |= dict.fromkeys(outputs, len(recorded))
     changes = [0] * (len(recorded) + 2)
-    for i, op in enumerate(recorded):
-        op.writes = [s for s in op.writes if s is op.writes[0] or last[s] > i]
-        for storage in op.writes:
-            if first[storage] == i:
-                changes[i] += sizes[storage]
-                changes[last[storage] + 1] -= sizes[storage]
-    live = 0
-    for i, op in enumerate(recorded):
+    for i, step in enumerate(recorded):
+        step.writes = [n for n in step.writes if n == step.writes[0] or last[n] > i]
+        for number in step.writes:
+            if first[number] == i:
+                changes[i] += sizes[number]
+                changes[last[number] + 1] -= sizes[number]
+    live, lives = 0, {}
+    for i, step in enumerate(recorded):
         live += changes[i]
-        target = op.writes[0]
+        target = step.writes[0]
         overwritten = (
-            op.in_place
+            step.in_place
             and first[target] == i
-            and any(last[s] == i and sizes[s] == sizes[target] for s in op.reads)
+            and any(last[n] == i and sizes[n] == sizes[target] for n in step.reads)
         )
-        own = {*op.reads, *op.writes} if op.is_layer else ()
+        lives |= {n: (i, last[n], sizes[n]) for n in step.writes if first[n] == i}
+        if overwritten:  # one piece of memory
+            source = next(
+                n for n in step.reads if last[n] == i and sizes[n] == sizes[target]
+            )
+            lives[target] = (lives.pop(source)[0], *lives[target][1:])
+        own = {*step.reads, *step.writes} if step.is_layer else ()
         saved = sizes[target] if overwritten else 0
-        op.operation.live_bytes = (live - saved) * bytes_per_value
-        op.operation.layer_bytes = sum(sizes[s] for s in own) * bytes_per_value
+        step.operation.live_bytes = live - saved
+        step.operation.layer_bytes = sum(sizes[n] for n in own)
+    return list(lives.values())
 
 
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
+def _by_name(func: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
+    parameters = func._schema.arguments
+    given = {p.name: value for p, value in zip(parameters, args, strict=False)}
+    return {p.name: p.default_value for p in parameters} | given | kwargs
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [value for value in tree_leaves(values) if isinstance(value, Tensor)]
+
+
+def _copies(views: Any, arguments: Any) -> Any:
+    """Tensors of their own in the place of views, but where nothing changes."""
+    sources = {t.untyped_storage(): t for t in _tensors(arguments)}
+
+    def copy(view: Tensor) -> Tensor:
+        source = sources[view.untyped_storage()]
+        if (view.shape, view.stride()) == (source.shape, source.stride()):
+            return view
+        return torch.empty(view.shape, dtype=view.dtype)
+
+    return tree_map_only(Tensor, copy, views)

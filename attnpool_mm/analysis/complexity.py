@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..utils.checks import check_int
+from ..utils.checks import check_choice, check_int
 from ..utils.errors import ConfigError
-from .activation import Operation, record_operations
+from .activation import record_operations
+from .recorded import Operation
+
+ATTENTION = ("fused", "unfused")
 
 
 @dataclass
@@ -17,10 +20,13 @@ class Complexity:
     Attributes:
         parameters: Number of parameters.
         operations: Its operations in their order, 'input' first.
+        planned_bytes: What a microcontroller's runtime sets aside for the activations:
+            the peak and the gaps between tensors; 0 with fused attention.
     """
 
     parameters: int
     operations: list[Operation]
+    planned_bytes: int = 0
 
     @property
     def flops(self) -> int:
@@ -54,6 +60,19 @@ class Complexity:
         return max(self.operations, key=lambda operation: operation.live_bytes)
 
     @property
+    def kept_bytes(self) -> int:
+        """What a microcontroller's runtime keeps beside the activations."""
+        return sum(operation.kept_bytes for operation in self.operations)
+
+    @property
+    def arena_bytes(self) -> int:
+        """What a microcontroller's runtime needs in all, but for the weights.
+
+        TensorFlow Lite Micro calls it the arena. With fused attention it is the peak.
+        """
+        return max(self.planned_bytes, self.peak.live_bytes) + self.kept_bytes
+
+    @property
     def largest_layer(self) -> Operation:
         """The first operation with the largest inputs and outputs: `layer_bytes`."""
         return max(self.operations, key=lambda operation: operation.layer_bytes)
@@ -64,6 +83,7 @@ def measure_complexity(
     shape: Sequence[int],
     bytes_per_value: int = 1,
     method: str = "forward",
+    attention: str = "fused",
 ) -> Complexity:
     """Measure parameters, FLOPs and activation memory of a network in evaluation.
 
@@ -73,10 +93,18 @@ def measure_complexity(
     not counted). Products of weights alone are none.
 
     Memory is measured in two ways. `peak.live_bytes` is the most that is live at a time
-    if the operations run in the order of the forward pass; `attnpool_mm.analysis.
-    activation` has the rules. `largest_layer.layer_bytes` is the simpler measure that
-    many papers give, the largest input + output of a layer; it leaves out what lives
-    beside the layer, such as the shortcut of a residual block, and is never larger.
+    if the operations run in the order of the forward pass. `largest_layer.layer_bytes`
+    is the simpler measure that many papers give, the largest input + output of a layer;
+    it leaves out what lives beside the layer, such as the shortcut of a residual block,
+    and is never larger.
+
+    `attention` says for which runtime. "fused" is an ideal one: what can works in
+    place, and attention makes no matrix of tokens × tokens; `attnpool_mm.analysis.
+    activation` has the rules. "unfused" is one without an operator for attention, as
+    TensorFlow Lite Micro: nothing works in place, padding and changes of shape are
+    copies, and `arena_bytes` has what the kernels keep too; `attnpool_mm.analysis.
+    device` has the rules. A network that `attnpool_mm.deploy.tiling.tile_attention`
+    has changed is counted as it then runs, block by block.
 
     A copy of the network runs once, without values, which takes next to no time and
     memory at any size of the input.
@@ -87,10 +115,11 @@ def measure_complexity(
         bytes_per_value: Bytes of a value of an activation, 1 for 8-bit quantisation.
         method: Name of the method that runs. 'extract_feat' is backbone and neck of
             OpenMMLab's classifiers and detectors.
+        attention: "fused" or "unfused".
 
     Raises:
         ConfigError: `shape` or `bytes_per_value` is not made of positive integers,
-            or the network does not run on such an input.
+            `attention` is another word, or the network does not run on such an input.
 
     Example:
         >>> block = nn.Sequential(
@@ -100,17 +129,24 @@ def measure_complexity(
         (224, True)
         >>> cost.peak.module, cost.peak.live_bytes == 32 * 32 * (3 + 8)
         ('0', True)
+        >>> strided = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        >>> device = measure_complexity(strided, (8, 32, 32), attention="unfused")
+        >>> device.peak.name, device.peak.live_bytes == 8 * (32 * 32 + 34 * 34)
+        ('pad', True)
     """
     if not isinstance(shape, (list, tuple)) or not shape:
         raise ConfigError(f"shape={shape!r}: channels, height and width are accepted")
     shape = tuple(check_int("each of shape", side) for side in shape)
     check_int("bytes_per_value", bytes_per_value)
+    check_choice("attention", attention, ATTENTION)
     try:
-        operations = record_operations(model, shape, bytes_per_value, method)
+        operations, planned = record_operations(
+            model, shape, bytes_per_value, method, attention
+        )
     except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"shape={shape}: {type(model).__name__} does not run on it: "
             f"{str(error).splitlines()[0]}"
         ) from error
     parameters = sum(p.numel() for p in model.parameters())
-    return Complexity(parameters, operations)
+    return Complexity(parameters, operations, planned)

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +42,12 @@ class ConfigCost:
 
 
 def measure_config(
-    path: str, cfg: Config, shape: list[int] | None = None, bytes_per_value: int = 1
+    path: str,
+    cfg: Config,
+    shape: list[int] | None = None,
+    bytes_per_value: int = 1,
+    attention: str = "fused",
+    prepare: Callable[[nn.Module, tuple[int, ...], str], None] | None = None,
 ) -> ConfigCost:
     """Build a config's model and measure it.
 
@@ -53,6 +58,10 @@ def measure_config(
         cfg: What is in it.
         shape: As in `attnpool_mm.utils.config.input_shape`.
         bytes_per_value: Bytes of a value of an activation.
+        attention: As in `attnpool_mm.analysis.measure_complexity`.
+        prepare: Changes the model before it is measured, as
+            `attnpool_mm.deploy.tiling.tile_attention` does; it gets the model, the
+            image's shape and the name of the method that runs.
 
     Raises:
         ConfigError: The model cannot be built or does not run on the image; the
@@ -61,7 +70,9 @@ def measure_config(
     try:
         size, method = input_shape(cfg, shape), counted_method(cfg)
         model = build_for_counting(cfg)
-        complexity = measure_complexity(model, size, bytes_per_value, method)
+        if prepare is not None:
+            prepare(model, size, method)
+        complexity = measure_complexity(model, size, bytes_per_value, method, attention)
     except ConfigError as error:
         raise ConfigError(f"config {path}: {error}") from error
     return ConfigCost(path, model, size, method, complexity)

@@ -89,7 +89,7 @@ def _deformable_conv2d_flops(
 
 
 @contextmanager
-def shapes_only(model: nn.Module) -> Iterator[nn.Module]:
+def shapes_only(model: nn.Module, fused_attention: bool = True) -> Iterator[nn.Module]:
     """Run a network without values: all tensors made inside have only shapes.
 
     They are PyTorch's fake tensors, on a CPU that is not used. So a forward pass takes
@@ -100,6 +100,8 @@ def shapes_only(model: nn.Module) -> Iterator[nn.Module]:
 
     Args:
         model: Any module, on any device; it is not changed.
+        fused_attention: False: attention is its products and its softmax, with the
+            N×N matrix, as where a runtime has no operator for it.
 
     Yields:
         A copy in evaluation mode.
@@ -130,7 +132,7 @@ def shapes_only(model: nn.Module) -> Iterator[nn.Module]:
             f"{type(model).__name__} cannot be copied without values: {message}"
         ) from error
     network.eval()  # which MMPretrain's backbones do not return
-    with mode, _AttentionAsOneOperator(), _deformable_as_one_operator(), _no_log():
+    with mode, _Attention(fused_attention), _deformable_as_one_operator(), _no_log():
         yield network
 
 
@@ -145,13 +147,19 @@ def _no_log() -> Iterator[None]:
         log.disabled = disabled
 
 
-class _AttentionAsOneOperator(TorchFunctionMode):
+class _Attention(TorchFunctionMode):
+    """Attention as one operator, or as its two products and a softmax."""
+
+    def __init__(self, fused: bool):
+        super().__init__()
+        self.call = _call_attention if fused else _call_products
+
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if func is nn.functional.scaled_dot_product_attention:
-            return _call_attention(*args, **kwargs)
+            return self.call(*args, **kwargs)
         return func(*args, **kwargs)
 
 
@@ -164,6 +172,22 @@ def _call_attention(
     **kwargs: Any,
 ) -> Tensor:
     return torch.ops.attnpool_mm.attention(query, key, value, attn_mask)
+
+
+def _call_products(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    # PyTorch's own decomposition scales both by the root, and converters keep that.
+    root = query.shape[-1] ** -0.25
+    scores = (query * root) @ (key * root).transpose(-2, -1)
+    if attn_mask is not None:
+        scores = scores + attn_mask
+    return scores.softmax(-1) @ value
 
 
 @contextmanager
