@@ -96,6 +96,23 @@ def test_depth_shape_and_options(run):
     assert sum(layers[name]["parameters"] for name in inside) == whole["parameters"]
 
 
+def test_a_runtime_without_an_operator_for_attention(run):
+    shape = (CLASSIFIER, "--shape", 96)
+    ideal = run(*shape)[1]["configs"][0]
+    model = build_for_counting(read_config(CLASSIFIER))
+    cost = measure_complexity(model, (3, 96, 96), attention="unfused")
+    output, written = run(*shape, "--attention", "unfused")
+    (unfused,) = written["configs"]
+    assert unfused["peak"]["live_bytes"] == cost.peak.live_bytes
+    assert unfused["arena_bytes"] == cost.arena_bytes
+    assert f" {cost.arena_bytes / 1e3:,.1f}\n" in output
+    limit = ["--attention-limit", "32kB"]
+    tiled = run(*shape, "--attention", "tiled", *limit)[1]["configs"][0]
+    assert tiled["flops"] == unfused["flops"] == ideal["flops"]
+    peaks = [c["peak"]["live_bytes"] for c in (ideal, tiled, unfused)]
+    assert peaks == sorted(peaks) and len(set(peaks)) == 3
+
+
 def test_configs_side_by_side(run, tmp_path):
     twin = tmp_path / Path(CLASSIFIER).name  # of the same file name
     twin.write_text(
@@ -156,6 +173,16 @@ def test_every_network_is_named_beside_the_plot(count):
         ((CLASSIFIER, "--shape", "3", "4", "5", "6"), "--shape [3, 4, 5, 6]"),
         ((CLASSIFIER, "--bytes", "0"), "--bytes=0"),
         ((CLASSIFIER, "--depth", "-1"), "--depth=-1"),
+        ((CLASSIFIER, "--attention", "tiled"), "--attention-limit"),
+        ((CLASSIFIER, "--attention-limit", "8kB"), "--attention=fused"),
+        (
+            (CLASSIFIER, "--attention", "tiled", "--attention-limit", "8 apples"),
+            "--attention-limit='8 apples'",
+        ),
+        (
+            (CLASSIFIER, "--attention", "tiled", "--attention-limit", "2"),
+            f"config {CLASSIFIER}: limit=2",
+        ),
         ((CLASSIFIER, "--plot", "x.nothing"), "--plot x.nothing"),
         ((CLASSIFIER, "--json", "/dev/null/x.json"), "--json /dev/null/x.json"),
         ((CLASSIFIER, "--cfg-options", "model.backbone.type=Nothing"), "Nothing"),

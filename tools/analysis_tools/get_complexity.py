@@ -3,11 +3,14 @@
     python tools/analysis_tools/get_complexity.py CONFIG            # layer by layer
     python tools/analysis_tools/get_complexity.py CONFIG CONFIG …   # side by side
 
-A classifier is counted whole, a detector without its heads, which need NMS.
+A classifier is counted whole, a detector without its heads, which need NMS. Memory is
+that of an ideal runtime; `--attention unfused` and `tiled` count what TensorFlow Lite
+Micro holds.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
+from torch import nn
 
 from attnpool_mm.analysis.config_cost import (
     REPEATS,
@@ -27,10 +31,19 @@ from attnpool_mm.analysis.config_cost import (
 from attnpool_mm.analysis.cost_plots import draw_comparison, draw_live_memory
 from attnpool_mm.analysis.layers import Layer, list_layers
 from attnpool_mm.analysis.results import text_table, write_json, write_plot
+from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
+from attnpool_mm.utils.sizes import parse_size
+
+MICRO = "as TensorFlow Lite Micro; arena: with what its kernels keep; attention {}."
+RUNTIMES = {
+    "fused": "ideal: in place, attention fused. TensorFlow Lite Micro's: --attention.",
+    "unfused": MICRO.format("with its N×N matrices"),
+    "tiled": MICRO.format("in blocks of queries"),
+}
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -50,6 +63,19 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=1,
         help="bytes of a value of an activation (default: 1)",
+    )
+    parser.add_argument(
+        "--attention",
+        choices=("fused", "unfused", "tiled"),
+        default="fused",
+        help="the runtime: an ideal one with an operator for attention (default), a "
+        "microcontroller's without it, or that with attention in blocks of queries",
+    )
+    parser.add_argument(
+        "--attention-limit",
+        metavar="SIZE",
+        help="most memory of a block's two matrices, which are float32 at any --bytes, "
+        "with --attention tiled: 64kB",
     )
     parser.add_argument(
         "--depth",
@@ -105,6 +131,8 @@ def measure(args: argparse.Namespace) -> list[ConfigCost]:
     results = [None] * len(args.configs)
     if args.results is not None:
         results = read_results(args.results, args.configs)
+    tile = tiling(args)
+    attention = "fused" if args.attention == "fused" else "unfused"
     costs = []
     for path, result in zip(args.configs, results, strict=True):
         cfg = launch.read_config(path)
@@ -113,12 +141,33 @@ def measure(args: argparse.Namespace) -> list[ConfigCost]:
             check_arguments(cfg, which=())
         except ConfigError as error:
             raise ConfigError(f"config {path}: {error}") from error
-        cost = measure_config(path, cfg, args.shape, args.bytes)
+        cost = measure_config(path, cfg, args.shape, args.bytes, attention, tile)
         cost.result = result
         costs.append(cost)
     if args.time:
         time_forward_passes(costs)
     return costs
+
+
+def tiling(args: argparse.Namespace) -> Callable | None:
+    """What lets a model's attention go in blocks, if the command line says so.
+
+    Raises:
+        ConfigError: The limit is missing or no size, or there is one for nothing.
+    """
+    if (args.attention == "tiled") != (args.attention_limit is not None):
+        raise ConfigError(
+            f"--attention={args.attention} --attention-limit={args.attention_limit}: "
+            "a limit is accepted with --attention tiled, and needed there"
+        )
+    if args.attention_limit is None:
+        return None
+    limit = parse_size(args.attention_limit, "--attention-limit")
+
+    def tile(model: nn.Module, shape: tuple[int, ...], method: str) -> None:
+        tile_attention(model, shape, limit, method=method)
+
+    return tile
 
 
 def layer_columns(layers: list[Layer]) -> dict[str, list[str]]:
@@ -149,6 +198,8 @@ def config_columns(costs: list[ConfigCost]) -> dict[str, list[str]]:
         "at": [c.peak.module or "the model" for c in measured],
         "layer kB": [f"{c.largest_layer.layer_bytes / 1e3:,.1f}" for c in measured],
     }
+    if measured[0].kept_bytes:
+        columns["arena kB"] = [f"{c.arena_bytes / 1e3:,.1f}" for c in measured]
     if costs[0].milliseconds is not None:
         columns["time (ms)"] = [f"{cost.milliseconds:,.1f}" for cost in costs]
     if costs[0].result is not None:
@@ -156,12 +207,13 @@ def config_columns(costs: list[ConfigCost]) -> dict[str, list[str]]:
     return columns
 
 
-def notes(costs: list[ConfigCost], num_bytes: int) -> str:
+def notes(costs: list[ConfigCost], num_bytes: int, attention: str) -> str:
     """What the numbers mean."""
     lines = [
         "FLOPs: a multiplication and an addition are 2; OpenMMLab counts them as 1.",
         f"Memory: of one image, {num_bytes} byte(s) a value, 1 kB = 1000 bytes; the "
         "most that is live at a time, and\nthe largest input + output of a layer.",
+        f"Runtime: {RUNTIMES[attention]}",
     ]
     without_heads = [cost.path for cost in costs if cost.method != "forward"]
     if without_heads:
@@ -181,6 +233,8 @@ def as_json(costs: list[ConfigCost], args: argparse.Namespace) -> dict[str, Any]
     """All that was measured."""
     return dict(
         bytes_per_value=args.bytes,
+        attention=args.attention,
+        attention_limit=args.attention_limit,
         threads=torch.get_num_threads() if args.time else None,
         configs=[
             dict(
@@ -192,6 +246,8 @@ def as_json(costs: list[ConfigCost], args: argparse.Namespace) -> dict[str, Any]
                 multiply_adds=cost.complexity.multiply_adds,
                 peak=asdict(cost.complexity.peak),
                 largest_layer=asdict(cost.complexity.largest_layer),
+                kept_bytes=cost.complexity.kept_bytes,
+                arena_bytes=cost.complexity.arena_bytes,
                 milliseconds=cost.milliseconds,
                 result=cost.result,
                 layers=[
@@ -219,7 +275,7 @@ def run(args: argparse.Namespace) -> None:
         layers = list_layers(first.model, first.complexity, args.depth)
         tables.insert(0, layer_columns(layers))
     texts = [text_table(table, args.markdown) for table in tables]
-    print(*texts, notes(costs, args.bytes), sep="\n\n")
+    print(*texts, notes(costs, args.bytes, args.attention), sep="\n\n")
     if args.json:
         write_json(args.json, as_json(costs, args))
     if args.plot and others:

@@ -49,11 +49,12 @@ HEAD = f"""# The configs and what they cost
 - **FLOPs**: of the backbone on one such image, in billions (10⁹): convolutions and
   matrix products, those of attention included; a multiplication and an addition are 2.
 - **peak memory**: the most that the backbone's activations take at a time on one such
-  image, at 8 bits a value, 1 kB = 1000 bytes. A tensor lives from the operation that
-  makes it to the last one that reads it, the backbone's outputs to its end; pointwise
-  operations, norms and softmax write over an input that nothing reads any more;
-  attention makes no matrix of tokens × tokens; weights do not count.
-  [All the rules](../attnpool_mm/analysis/activation.py).
+  image in an ideal runtime, at 8 bits a value, 1 kB = 1000 bytes. A tensor lives from
+  the operation that makes it to the last one that reads it, the backbone's outputs to
+  its end; pointwise operations, norms and softmax write over an input that nothing
+  reads any more; attention makes no matrix of tokens × tokens; weights do not count.
+  [All the rules](../attnpool_mm/analysis/activation.py). TensorFlow Lite Micro holds
+  more: [memory on the device](deployment/memory.md).
 
 `python tools/analysis_tools/get_complexity.py CONFIG` shows a config's cost layer by
 layer, for the whole classifier, or for backbone and neck of a detector. The FLOPs in
