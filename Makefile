@@ -1,6 +1,7 @@
 # Everything from a fresh clone: `make demo`, `make test`. Settings:
 #   PYTHON=python3.11   the interpreter that makes the environment, if it is not there
 #   VENV=.venv          where it is made
+#   MICRO_VENV=.venv-micro  where `make micro` makes the one for microcontrollers
 #   PACKAGES=openmmlab  OpenMMLab's own releases of 2024 instead of OneDL's (onedl);
 #                       with a VENV of their own
 #   MAX_JOBS=2          compilers at a time for MMCV's ops
@@ -8,6 +9,7 @@
 # pip's own variables (PIP_INDEX_URL, PIP_FIND_LINKS, ...) are honoured.
 PYTHON ?= python3
 VENV ?= .venv
+MICRO_VENV ?= .venv-micro
 PACKAGES ?= onedl
 MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 TEST_JOBS ?= 2
@@ -20,7 +22,7 @@ STAMP := $(VENV)/.stamp
 MMCV := $(shell grep -o '^[a-z-]*mmcv' requirements/$(PACKAGES).txt)
 
 .DELETE_ON_ERROR:
-.PHONY: env demo test test-slow lint format clean
+.PHONY: env micro demo test test-slow lint format clean
 
 env: $(STAMP)-project
 
@@ -61,6 +63,15 @@ $(STAMP)-project: setup.py requirements/runtime.txt requirements/demo.txt \
 	@$(INSTALL) --no-build-isolation -e '.[demo,onnx,prune,dev]'
 	@touch $@
 
+micro: $(MICRO_VENV)/.stamp
+
+$(MICRO_VENV)/.stamp: requirements/micro.txt
+	@echo "LiteRT and TensorFlow Lite Micro in $(MICRO_VENV) (some minutes, 8 GB)"
+	@$(PYTHON) -m venv $(MICRO_VENV)
+	@$(MICRO_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
+	    -r $<
+	@touch $@
+
 demo: env
 	$(BIN)/python tools/demo.py
 
@@ -80,4 +91,4 @@ format: env
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info work_dirs/demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(MICRO_VENV) build dist *.egg-info work_dirs/demo .pytest_cache .ruff_cache

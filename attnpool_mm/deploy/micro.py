@@ -1,0 +1,238 @@
+"""A classifier as a LiteRT file, and its memory in TensorFlow Lite Micro.
+
+The converter and the two runtimes live in a Python environment of their own, which
+`make micro` sets up: `micro_convert.py` runs there.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..utils.errors import ConfigError
+
+SCRIPT = Path(__file__).with_name("micro_convert.py")
+DEFAULT_PYTHON = Path(".venv-micro", "bin", "python")
+RUNTIMES = {"LiteRT": "litert", "TensorFlow Lite Micro": "micro"}
+
+
+@dataclass
+class MicroExport:
+    """What became of a network.
+
+    Attributes:
+        file_bytes: Size of the LiteRT file; weights and constants stay in flash.
+        arena: Bytes that TensorFlow Lite Micro used, 'total', and of it the 'head',
+            activations and scratch, and the 'tail', what it knows of the operators.
+            Pointers count 8 bytes here and 4 on a microcontroller.
+        input: Type, shape, scale and zero point of the file's input.
+        output: The same of its output.
+        operators: The operators in their order: name, inputs, outputs; of each tensor
+            type, shape and bytes.
+        outputs: By runtime, (N, classes), PyTorch's among them.
+    """
+
+    file_bytes: int
+    arena: dict[str, int]
+    input: dict[str, Any]
+    output: dict[str, Any]
+    operators: list[dict[str, Any]]
+    outputs: dict[str, np.ndarray]
+
+
+def check_python(python: str | Path) -> Path:
+    """The Python of `make micro`, if it is there.
+
+    Raises:
+        ConfigError: It is not.
+
+    Example:
+        >>> import sys
+        >>> check_python(sys.executable).exists()
+        True
+    """
+    python = Path(python)
+    if not python.is_file():
+        raise ConfigError(
+            f"--micro-python {python}: there is no such file; `make micro` sets up "
+            "the environment of LiteRT and TensorFlow Lite Micro"
+        )
+    return python
+
+
+def export_micro(
+    model: nn.Module,
+    images: Tensor,
+    target: str | Path,
+    calibration: Tensor | None = None,
+    python: str | Path = DEFAULT_PYTHON,
+) -> MicroExport:
+    """Convert a classifier to a LiteRT file, run it, and measure its arena.
+
+    The file takes one image at a time with the channels last, (1, H, W, C), as cameras
+    give it, and gives what the model gives.
+
+    Args:
+        model: In evaluation; takes (1, C, H, W) and gives one tensor.
+        images: (N, C, H, W), N > 0, as the network gets them. What it is run on.
+        target: The file to write.
+        calibration: (M, C, H, W), M > 0, by which the ranges of int8 are chosen.
+            Default: the file stays float32.
+        python: The Python of `make micro`.
+
+    Raises:
+        ConfigError: There is no such Python, or the conversion or a runtime fails.
+    """
+    python = check_python(python)
+    with TemporaryDirectory() as name, torch.no_grad():
+        folder = Path(name)
+        torch.export.save(export_program(model, images[:1]), folder / "program.pt2")
+        np.save(folder / "images.npy", _channels_last(images))
+        if calibration is not None:
+            np.save(folder / "calibration.npy", _channels_last(calibration))
+        _run(python, folder)
+        outputs = {
+            runtime: np.load(folder / f"{file}.npy")
+            for runtime, file in RUNTIMES.items()
+        }
+        outputs["PyTorch"] = torch.cat([model(image[None]) for image in images]).numpy()
+        result = json.loads((folder / "result.json").read_text())
+        shutil.copyfile(folder / "model.tflite", target)
+        size = Path(target).stat().st_size
+    return MicroExport(file_bytes=size, outputs=outputs, **result)
+
+
+def export_program(model: nn.Module, image: Tensor) -> torch.export.ExportedProgram:
+    """Trace a model for images with the channels last, in operators that convert.
+
+    Args:
+        model: In evaluation; takes (1, C, H, W).
+        image: (1, C, H, W).
+
+    Example:
+        >>> program = export_program(nn.Conv2d(3, 4, 1).eval(), torch.rand(1, 3, 6, 8))
+        >>> program.module()(torch.rand(1, 6, 8, 3)).shape
+        torch.Size([1, 4, 6, 8])
+    """
+    image = image.permute(0, 2, 3, 1).contiguous()
+    program = torch.export.export(_ChannelsLast(model).eval(), (image,))
+    return program.run_decompositions(DECOMPOSITIONS)
+
+
+class _ChannelsLast(nn.Module):
+    """A model whose images are (B, H, W, C)."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x.permute(0, 3, 1, 2))
+
+
+def _softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Softplus without a choice between two: TensorFlow Lite Micro has no SELECT."""
+    x = beta * x
+    return (x.relu() + (-x.abs()).exp().log1p()) / beta
+
+
+def _gather(x: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
+    """A gather of the same places in every row of one image, as a look-up of columns.
+
+    LiteRT's gather wraps negative places round, by a SELECT_V2 of integers.
+    """
+    alike = x.dim() == 3 and dim == 2 and x.shape[0] == 1 and index.stride(1) == 0
+    if not alike:
+        return NotImplemented
+    return nn.functional.embedding(index[0, 0], x[0].t()).t()[None]
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    """Attention to one token, whose share is 1."""
+    if key.shape[-2] != 1:
+        return NotImplemented
+    return value.expand(*query.shape[:-1], value.shape[-1])
+
+
+def _softmax(x: Tensor, dim: int, *args: Any, **kwargs: Any) -> Tensor:
+    """The softmax of one value: LiteRT makes of it a difference that is always 0."""
+    return torch.ones_like(x) if x.shape[dim] == 1 else NotImplemented
+
+
+DECOMPOSITIONS = {
+    torch.ops.aten.scaled_dot_product_attention.default: _attend,
+    torch.ops.aten.softmax.int: _softmax,
+    torch.ops.aten.softplus.default: _softplus,
+    torch.ops.aten.gather.default: _gather,
+}
+
+
+def _channels_last(images: Tensor) -> np.ndarray:
+    return images.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _run(python: Path, folder: Path) -> None:
+    """Run the script of the other environment in a folder.
+
+    Raises:
+        ConfigError: It fails.
+    """
+    done = subprocess.run(
+        [python, SCRIPT, folder],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={**os.environ, "TQDM_DISABLE": "1"},
+    )
+    if done.returncode == 0:
+        return
+    stage = folder / "stage"
+    if not stage.exists():
+        raise ConfigError(
+            f"--micro-python {python}: {_last_lines(done.stderr, 1)}; `make micro` "
+            "sets up the environment that is needed"
+        )
+    how = (
+        f"was stopped by signal {-done.returncode}" if done.returncode < 0 else "failed"
+    )
+    raise ConfigError(f"{stage.read_text()} {how}: {_last_lines(done.stderr, 3)}")
+
+
+def _last_lines(text: str, count: int) -> str:
+    """The last lines that say something; those of a traceback are indented."""
+    lines = [line for line in text.splitlines() if line[:1].strip()]
+    return "; ".join(lines[-count:]) or "it gave no message"
+
+
+def agreement(exported: MicroExport) -> Mapping[str, tuple[float, float]]:
+    """How the runtimes differ from PyTorch.
+
+    Returns:
+        By runtime, the largest difference of an output, and the share of the images
+        with the same largest output.
+
+    Example:
+        >>> outputs = {'PyTorch': np.array([[0.0, 1.0]]), 'LiteRT': np.array([[2, 1]])}
+        >>> agreement(MicroExport(0, {}, {}, {}, [], outputs))
+        {'LiteRT': (2.0, 0.0)}
+    """
+    truth = exported.outputs["PyTorch"]
+    return {
+        runtime: (
+            float(np.abs(outputs - truth).max()),
+            float((outputs.argmax(1) == truth.argmax(1)).mean()),
+        )
+        for runtime, outputs in exported.outputs.items()
+        if runtime != "PyTorch"
+    }
