@@ -72,7 +72,7 @@ class BlurPool2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
-        channels = x.shape[1]
+        channels = int(x.shape[1])  # in a graph the filter is a constant
         kernel = self.kernel.expand(channels, 1, -1, -1)
         return F.conv2d(self._pad(x), kernel, stride=self.stride, groups=channels)
 
