@@ -1,0 +1,117 @@
+"""Which variants of a network fit into a memory, as the paper compares pools."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from mmengine.config import Config
+from torch import nn
+
+from ..utils.config import build_for_counting, counted_method, input_shape
+from ..utils.errors import ConfigError
+from .complexity import Complexity, measure_complexity
+from .variants import Variant, vary
+
+
+@dataclass
+class Candidate:
+    """A variant of a config's network, and what it costs.
+
+    Attributes:
+        variant: What differs.
+        shape: Channels, height and width of its image.
+        complexity: Parameters, FLOPs and memory; None if it cannot be measured.
+        problem: Why it cannot.
+    """
+
+    variant: Variant
+    shape: tuple[int, ...] | None = None
+    complexity: Complexity | None = None
+    problem: str = ""
+
+    @property
+    def peak(self) -> int:
+        """The most bytes that are live at a time."""
+        return self.complexity.peak.live_bytes
+
+
+def measure_variants(
+    cfg: Config,
+    variants: Iterable[Variant],
+    bytes_per_value: int = 1,
+    attention: str = "fused",
+    prepare: Callable[[nn.Module, tuple[int, ...], str], object] | None = None,
+) -> list[Candidate]:
+    """Measure variants of a config's network, without values.
+
+    Args:
+        cfg: A whole config.
+        variants: The variants; neighbours that differ in the size alone share a model.
+        bytes_per_value: As in `measure_complexity`.
+        attention: As in `measure_complexity`.
+        prepare: Called with a model, the shape of its image and the name of the method
+            that runs before each measurement, to tile its attention for example.
+
+    Returns:
+        A candidate for each. One that cannot be built, prepared or run says why.
+
+    Example:
+        >>> from attnpool_mm.analysis.variants import Variant
+        >>> pipeline = [dict(type='Resize', scale=32)]
+        >>> cfg = Config(dict(
+        ...     default_scope='mmpretrain',
+        ...     test_dataloader=dict(dataset=dict(pipeline=pipeline)),
+        ...     model=dict(type='ImageClassifier', backbone=dict(
+        ...         type='attnpool_mm.AttnPoolResNetCIFAR', depth=8, block='basic'))))
+        >>> variants = [Variant(strides=s) for s in ((1, 2, 2), (2, 2, 2))]
+        >>> [c.peak for c in measure_variants(cfg, variants)]
+        [49152, 20480]
+    """
+    candidates = []
+    for key, group in groupby(variants, lambda variant: replace(variant, size=None)):
+        group = list(group)
+        try:
+            varied = vary(cfg, key)
+            model = build_for_counting(varied)
+        except ConfigError as error:
+            candidates += [Candidate(v, problem=str(error)) for v in group]
+            continue
+        for variant in group:
+            candidate = Candidate(variant)
+            try:
+                sized = vary(varied, Variant(size=variant.size))
+                candidate.shape = input_shape(sized)
+                method = counted_method(sized)
+                if prepare is not None:
+                    prepare(model, candidate.shape, method)
+                candidate.complexity = measure_complexity(
+                    model, candidate.shape, bytes_per_value, method
+                )
+            except ConfigError as error:
+                candidate.problem = str(error)
+            candidates.append(candidate)
+    return candidates
+
+
+def fitting(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
+    """Those that fit into `limit` bytes, those with the most FLOPs first."""
+    fit = [c for c in candidates if c.complexity is not None and c.peak <= limit]
+    return sorted(fit, key=lambda c: -c.complexity.flops)
+
+
+def nearest_misses(
+    candidates: Sequence[Candidate], limit: int, count: int = 3
+) -> list[Candidate]:
+    """Those that exceed `limit` bytes by the least, the smallest first."""
+    missed = [c for c in candidates if c.complexity is not None and c.peak > limit]
+    return sorted(missed, key=lambda c: c.peak)[:count]
+
+
+def first_of_each_pool(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
+    """The first `count` candidates with each pool, in their order."""
+    kept: list[Candidate] = []
+    for candidate in candidates:
+        pool = candidate.variant.pool
+        if sum(other.variant.pool == pool for other in kept) < count:
+            kept.append(candidate)
+    return kept

@@ -1,0 +1,82 @@
+"""Trainings one after the other: what is kept, repeated, and left out."""
+
+import json
+
+import pytest
+from mmengine.config import Config
+
+from attnpool_mm.engine.candidate_training import read_results, train_all
+from attnpool_mm.utils.errors import ConfigError
+
+# A training of two epochs, in the place of tools/train.py: it logs what its config says
+SCRIPT = """
+import json, sys
+from pathlib import Path
+
+config, _, work_dir, resume = sys.argv[1:]
+assert resume == '--resume'
+names = {}
+exec(Path(config).read_text(), names)
+folder = Path(work_dir)
+folder.mkdir(exist_ok=True)
+(folder / 'runs').open('a').write('run ')
+if names['fails'] and not (folder / 'mended').exists():
+    print('Traceback ...')
+    print('ValueError: no such layer')
+    sys.exit(3)
+log = folder / 'now' / 'vis_data' / 'scalars.json'
+log.parent.mkdir(parents=True, exist_ok=True)
+with log.open('w') as file:
+    for epoch, value in enumerate(names['values'], start=1):
+        train = dict(lr=0.1, loss=1.0, iter=epoch, epoch=epoch, step=epoch)
+        score = dict(data_time=0.1, time=0.2, step=epoch, top1=value, top5=99.0)
+        print(json.dumps(train), json.dumps(score), sep='\\n', file=file)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def config(*values, fails=False):
+    return Config(dict(values=list(values), fails=fails))
+
+
+def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path, script):
+    configs = {"a": config(50.0, 90.5, 80.25), "b": config(1.0, fails=True)}
+    configs["c"] = config(60.0)
+    results = train_all(configs, tmp_path, script)
+    name, first = next(results)
+    assert (name, first.metric, first.last, first.best) == ("a", "top1", 80.25, 90.5)
+    assert list(read_results(tmp_path)) == ["a"]  # written as it goes
+    rest = dict(results)
+    assert "3" in rest["b"].problem and "no such layer" in rest["b"].problem
+    assert rest["b"].last is None and rest["c"].last == 60.0
+    assert json.loads((tmp_path / "results.json").read_text())["c"]["last"] == 60.0
+
+    (tmp_path / "b" / "mended").touch()
+    again = dict(train_all(configs, tmp_path, script))
+    assert again["b"].last == 1.0 and again["a"] == first
+    runs = {name: (tmp_path / name / "runs").read_text() for name in configs}
+    assert runs == {"a": "run ", "b": "run run ", "c": "run "}
+
+
+def test_the_metric_can_be_named(tmp_path, script):
+    configs = {"a": config(50.0)}
+    assert dict(train_all(configs, tmp_path, script, "top5"))["a"].last == 99.0
+    (tmp_path / "results.json").unlink()
+    unknown = dict(train_all(configs, tmp_path, script, "top3"))["a"]
+    assert "top3" in unknown.problem
+
+
+def test_another_training_of_that_name_is_kept(tmp_path, script):
+    dict(train_all({"a": config(50.0)}, tmp_path, script))
+    with pytest.raises(ConfigError, match=r"a\.py"):
+        dict(train_all({"b": config(1.0), "a": config(51.0)}, tmp_path, script))
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "results.json").write_text("[1]")
+    with pytest.raises(ConfigError, match=r"results\.json"):
+        dict(train_all({"a": config(50.0)}, tmp_path, script))

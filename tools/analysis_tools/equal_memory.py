@@ -1,0 +1,349 @@
+"""Find the variants of a network that fit a memory, and train them.
+
+    python tools/analysis_tools/equal_memory.py CONFIG --limit 256kB
+    python tools/analysis_tools/equal_memory.py CONFIG --limit 256kB --top 1 --train
+
+Strides, width, image size and pool are varied; what fits is listed with its cost. This
+is the paper's comparison: which pool is the best at equal memory?
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mmengine.config import Config
+
+from attnpool_mm.analysis.equal_memory import (
+    Candidate,
+    first_of_each_pool,
+    fitting,
+    measure_variants,
+    nearest_misses,
+)
+from attnpool_mm.analysis.results import text_table, write_json
+from attnpool_mm.analysis.variants import (
+    Choices,
+    choices_of,
+    digits,
+    read_digits,
+    vary,
+)
+from attnpool_mm.deploy.tiling import tile_attention
+from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine.arguments import check_arguments
+from attnpool_mm.engine.candidate_training import Trained, train_all
+from attnpool_mm.engine.work_dir import check_work_dir
+from attnpool_mm.utils.checks import check_int
+from attnpool_mm.utils.errors import ConfigError
+from attnpool_mm.utils.sizes import parse_size
+
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+TRAINING = ("train_dataloader", "train_cfg", "val_dataloader", "val_evaluator")
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--limit",
+        required=True,
+        metavar="SIZE",
+        help="the memory for activations of one image, such as 256kB",
+    )
+    parser.add_argument(
+        "--strides",
+        nargs="+",
+        help="strides of the stages, such as 1222 2222, or 16,2,2 (default: the "
+        "config's, and those with 1, 2 and 4 in the first stage)",
+    )
+    parser.add_argument(
+        "--widths",
+        nargs="+",
+        type=float,
+        help="channels over those of the standard network (default: the config's, "
+        "three quarters and half of them)",
+    )
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        type=int,
+        help="widths of the square images in pixels (default: the config's, three "
+        "quarters and half of it)",
+    )
+    parser.add_argument(
+        "--pools",
+        nargs="+",
+        metavar="POOL",
+        help="types of pools, or 'strided' for strided convolutions (default: the "
+        "config's and strided)",
+    )
+    parser.add_argument(
+        "--bytes",
+        type=int,
+        default=1,
+        help="bytes of a value of an activation (default: 1)",
+    )
+    parser.add_argument(
+        "--attention",
+        choices=("fused", "unfused", "tiled"),
+        default="fused",
+        help="as one operator; as a runtime without it does; or so, in blocks of "
+        "queries (default: fused)",
+    )
+    parser.add_argument(
+        "--attention-limit",
+        metavar="SIZE",
+        help="with --attention tiled, the memory for the two matrices of a block "
+        "(default: a quarter of --limit)",
+    )
+    parser.add_argument(
+        "--top",
+        type=int,
+        metavar="K",
+        help="of each pool, only the K that fit with the most FLOPs",
+    )
+    parser.add_argument(
+        "--train", action="store_true", help="train those listed, one after the other"
+    )
+    parser.add_argument(
+        "--work-dir",
+        help="folder for the trainings (default: ./work_dirs/NAME_OF_CONFIG-SIZE)",
+    )
+    parser.add_argument(
+        "--metric",
+        help="the metric of the validation, such as accuracy/top1 (default: the first)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all that was measured")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table as Markdown"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=launch.KeyValueAction,
+        metavar="KEY=VALUE",
+        help="config values to override, such as randomness.seed=0",
+    )
+    return parser.parse_args(arguments)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Read the config; with `--train`, check that it can be trained.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    cfg = launch.read_config(args.config)
+    launch.merge_options(cfg, args.cfg_options)
+    splits = ("train", "val") if args.train else ()
+    check_arguments(cfg, splits)
+    for section in TRAINING if args.train else ():
+        if cfg.get(section) is None:
+            raise ConfigError(f"--train: config {args.config} has no {section}")
+    preflight.check_data_paths(cfg, splits)
+    return cfg
+
+
+def choices(cfg: Config, args: argparse.Namespace) -> Choices:
+    """What is varied: the command line's values, or those to begin with.
+
+    Raises:
+        ConfigError: A value is out of range, or nothing is left to vary.
+    """
+    values = choices_of(cfg)
+    if args.strides:
+        values.strides = [read_digits(text, "--strides") for text in args.strides]
+    for width in args.widths or ():
+        if not 0 < width < 100:
+            raise ConfigError(f"--widths {width}: a positive factor is accepted")
+    for size in args.sizes or ():
+        check_int("--sizes", size)
+    values.widths = args.widths or values.widths
+    values.sizes = args.sizes or values.sizes
+    values.pools = args.pools or values.pools
+    given = args.strides or args.widths or args.sizes or args.pools
+    if not (given or values.strides or values.widths or values.pools):
+        raise ConfigError(
+            f"config {args.config}: its backbone takes no strides, width or pool; "
+            "--sizes can be varied, or wrap it in a PooledBackbone"
+        )
+    return values
+
+
+def measure(args: argparse.Namespace, cfg: Config, limit: int) -> list[Candidate]:
+    """Measure all variants.
+
+    Raises:
+        ConfigError: An option cannot be used, or no variant can be built.
+    """
+    prepare = None
+    check_int("--bytes", args.bytes)
+    if args.attention == "tiled":
+        prepare = tiling(args, limit)
+    elif args.attention_limit is not None:
+        raise ConfigError("--attention-limit: it is for --attention tiled")
+    attention = "fused" if args.attention == "fused" else "unfused"
+    candidates = measure_variants(
+        cfg, choices(cfg, args).variants(), args.bytes, attention, prepare
+    )
+    if all(candidate.problem for candidate in candidates):
+        raise ConfigError(f"no variant can be built: {candidates[0].problem}")
+    return candidates
+
+
+def tiling(args: argparse.Namespace, limit: int) -> Callable:
+    """What sets a model's attention to blocks."""
+    matrices = max(1, limit // 4)
+    if args.attention_limit is not None:
+        matrices = parse_size(args.attention_limit, "--attention-limit")
+
+    def prepare(model: Any, shape: Sequence[int], method: str) -> None:
+        tile_attention(model, shape, matrices, args.bytes, method)
+
+    return prepare
+
+
+def table(
+    candidates: Sequence[Candidate], trained: dict[str, Trained]
+) -> dict[str, list[str]]:
+    """The table of candidates, with the accuracies of those that were trained."""
+    variants = [candidate.variant for candidate in candidates]
+    costs = [candidate.complexity for candidate in candidates]
+    columns = {
+        "pool": [v.pool or "-" for v in variants],
+        "strides": [digits(v.strides) if v.strides else "-" for v in variants],
+        "width": [f"{v.width:g}" if v.width else "-" for v in variants],
+        "image": ["x".join(map(str, c.shape)) for c in candidates],
+        "parameters (M)": [f"{cost.parameters / 1e6:.2f}" for cost in costs],
+        "MFLOPs": [f"{cost.flops / 1e6:,.1f}" for cost in costs],
+        "live kB": [f"{c.peak / 1e3:,.1f}" for c in candidates],
+        "at": [cost.peak.module or "the model" for cost in costs],
+    }
+    if trained:
+        results = [trained.get(v.name, Trained("", problem="-")) for v in variants]
+        metric = next((r.metric for r in results if r.metric), "metric")
+        columns |= {
+            f"{metric}, last": [_value(r.last, r.problem) for r in results],
+            "best": [_value(r.best, "-") for r in results],
+        }
+    return columns
+
+
+def _value(value: float | None, otherwise: str) -> str:
+    return ("-" if otherwise == "-" else "failed") if value is None else f"{value:.2f}"
+
+
+def summary(candidates: Sequence[Candidate], limit: int, num_bytes: int) -> str:
+    """How many fit, what nearly does, and what cannot be built."""
+    problems = [c for c in candidates if c.problem]
+    fit = fitting(candidates, limit)
+    missed = len(candidates) - len(problems) - len(fit)
+    lines = [
+        f"{len(candidates)} variants: {len(fit)} fit into {limit / 1e3:,.1f} kB, "
+        f"{missed} do not, {len(problems)} cannot be measured.",
+        f"Memory: the most that is live at a time, of one image, {num_bytes} byte(s) a "
+        "value, 1 kB = 1000 bytes.",
+    ]
+    nearest = nearest_misses(candidates, limit)
+    if nearest:
+        names = (f"{c.variant.name} ({c.peak / 1e3:,.1f} kB)" for c in nearest)
+        lines.append(f"The nearest that do not fit: {', '.join(names)}")
+    if problems:
+        lines.append(f"{problems[0].variant.name}: {problems[0].problem}")
+    return "\n".join(lines)
+
+
+def as_json(
+    args: argparse.Namespace,
+    limit: int,
+    candidates: Sequence[Candidate],
+    trained: dict[str, Trained],
+) -> dict[str, Any]:
+    """All that was measured."""
+
+    def entry(candidate: Candidate) -> dict[str, Any]:
+        cost = candidate.complexity
+        name = candidate.variant.name
+        return dict(
+            name=name,
+            **asdict(candidate.variant),
+            shape=candidate.shape,
+            problem=candidate.problem or None,
+            fits=cost is not None and candidate.peak <= limit,
+            parameters=cost and cost.parameters,
+            flops=cost and cost.flops,
+            peak=cost and asdict(cost.peak),
+            trained=asdict(trained[name]) if name in trained else None,
+        )
+
+    return dict(
+        config=args.config,
+        limit=limit,
+        bytes_per_value=args.bytes,
+        attention=args.attention,
+        candidates=[entry(candidate) for candidate in candidates],
+    )
+
+
+def train(
+    args: argparse.Namespace, cfg: Config, listed: Sequence[Candidate]
+) -> dict[str, Trained]:
+    """Train the candidates that are listed, saying what came of each.
+
+    Raises:
+        ConfigError: The folder cannot be used.
+    """
+    name = f"{Path(args.config).stem}-{args.limit.replace(' ', '')}"
+    folder = Path(args.work_dir or Path("work_dirs") / name)
+    check_work_dir(str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    configs = {c.variant.name: vary(cfg, c.variant) for c in listed}
+    trained = {}
+    for name, result in train_all(configs, folder, TRAIN, args.metric):
+        trained[name] = result
+        said = result.problem or f"{result.metric} {result.last:.2f}"
+        print(f"[{len(trained)}/{len(configs)}] {name}: {said}", flush=True)
+    return trained
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, train and write.
+
+    Raises:
+        ConfigError: An option or the config cannot be used, or a training failed.
+    """
+    limit = parse_size(args.limit, "--limit")
+    if args.top is not None:
+        check_int("--top", args.top)
+    cfg = read_config(args)
+    candidates = measure(args, cfg, limit)
+    listed = fitting(candidates, limit)
+    if args.top is not None:
+        listed = first_of_each_pool(listed, args.top)
+    trained = train(args, cfg, listed) if args.train else {}
+    if trained:
+        listed.sort(key=lambda c: -(trained[c.variant.name].last or 0))
+    tables = [text_table(table(listed, trained), args.markdown)] if listed else []
+    print(*tables, summary(candidates, limit, args.bytes), sep="\n\n")
+    if args.json:
+        write_json(args.json, as_json(args, limit, candidates, trained))
+    failed = [name for name, result in trained.items() if result.problem]
+    if failed:
+        raise ConfigError(f"trainings that failed: {', '.join(failed)}")
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    with launch.one_line_errors():
+        run(args)
+
+
+if __name__ == "__main__":
+    main()
