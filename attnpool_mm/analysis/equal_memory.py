@@ -1,8 +1,9 @@
 """Which variants of a network fit into a memory, as the paper compares pools."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
+from typing import Any
 
 from mmengine.config import Config
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from ..utils.config import build_for_counting, counted_method, input_shape
 from ..utils.errors import ConfigError
 from .complexity import Complexity, measure_complexity
-from .variants import Variant, vary
+from .variants import Variant, digits, vary
 
 
 @dataclass
@@ -115,3 +116,54 @@ def first_of_each_pool(candidates: Sequence[Candidate], count: int) -> list[Cand
         if sum(other.variant.pool == pool for other in kept) < count:
             kept.append(candidate)
     return kept
+
+
+def columns_of(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
+    """The columns of a table of candidates that were measured."""
+    variants = [candidate.variant for candidate in candidates]
+    costs = [candidate.complexity for candidate in candidates]
+    return {
+        "pool": [v.pool or "-" for v in variants],
+        "strides": [digits(v.strides) if v.strides else "-" for v in variants],
+        "width": [f"{v.width:g}" if v.width else "-" for v in variants],
+        "image": ["x".join(map(str, c.shape)) for c in candidates],
+        "parameters (M)": [f"{cost.parameters / 1e6:.2f}" for cost in costs],
+        "MFLOPs": [f"{cost.flops / 1e6:,.1f}" for cost in costs],
+        "live kB": [f"{c.peak / 1e3:,.1f}" for c in candidates],
+        "at": [cost.peak.module or "the model" for cost in costs],
+    }
+
+
+def entry_of(candidate: Candidate, limit: int) -> dict[str, Any]:
+    """A candidate's entry in a JSON file."""
+    cost = candidate.complexity
+    return dict(
+        name=candidate.variant.name,
+        **asdict(candidate.variant),
+        shape=candidate.shape,
+        problem=candidate.problem or None,
+        fits=cost is not None and candidate.peak <= limit,
+        parameters=cost and cost.parameters,
+        flops=cost and cost.flops,
+        peak=cost and asdict(cost.peak),
+    )
+
+
+def summary(candidates: Sequence[Candidate], limit: int, bytes_per_value: int) -> str:
+    """How many fit, which nearly do, and what cannot be built."""
+    problems = [c for c in candidates if c.problem]
+    num_fit = len(fitting(candidates, limit))
+    missed = len(candidates) - len(problems) - num_fit
+    lines = [
+        f"{len(candidates)} variants: {num_fit} fit into {limit / 1e3:,.1f} kB, "
+        f"{missed} do not, {len(problems)} cannot be measured.",
+        "Memory: the most that is live at a time, of one image, "
+        f"{bytes_per_value} byte(s) a value, 1 kB = 1000 bytes.",
+    ]
+    nearest = nearest_misses(candidates, limit)
+    if nearest:
+        names = (f"{c.variant.name} ({c.peak / 1e3:,.1f} kB)" for c in nearest)
+        lines.append(f"The nearest that do not fit: {', '.join(names)}")
+    if problems:
+        lines.append(f"{problems[0].variant.name}: {problems[0].problem}")
+    return "\n".join(lines)

@@ -14,7 +14,9 @@ from mmengine.config import Config
 
 from ..analysis.logs import of_training, read_work_dir
 from ..utils.errors import ConfigError
+from .interruption import Interrupted, SignalWatch
 
+POLL = 0.1  # seconds
 RESULTS = "results.json"
 NO_METRICS = ("data_time", "time", "step", "epoch")
 
@@ -67,6 +69,7 @@ def train_all(
     Raises:
         ConfigError: The folder holds other trainings of the same names, or its
             `results.json` is none.
+        Interrupted: SIGTERM or SIGINT came; the training that ran has got it, too.
     """
     done = read_results(folder)
     texts = {name: cfg.pretty_text for name, cfg in configs.items()}
@@ -113,23 +116,14 @@ def _write_results(folder: Path, done: Mapping[str, Trained]) -> None:
 
 
 def _train(work_dir: Path, script: Path, metric: str | None) -> Trained:
-    config, log = work_dir.with_name(f"{work_dir.name}.py"), work_dir.name + ".txt"
-    arguments = [config, "--work-dir", work_dir, "--resume"]
+    config, log = (work_dir.with_name(work_dir.name + end) for end in (".py", ".txt"))
     start = time.monotonic()
-    with (work_dir.parent / log).open("a") as output:
-        status = subprocess.run(
-            [sys.executable, *map(str, (script, *arguments))],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
+    command = (sys.executable, script, config, "--work-dir", work_dir, "--resume")
+    status = _run([str(word) for word in command], log)
     trained = Trained("", seconds=time.monotonic() - start)
-    if status:
-        lines = (work_dir.parent / log).read_text(errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "")
-        trained.problem = f"exit status {status}: {last[:200]}"
-        return trained
     try:
+        if status:
+            raise ConfigError(f"exit status {status}: {_last_line(log)[:200]}")
         values = _validations(work_dir, metric)
     except ConfigError as error:
         trained.problem = str(error)
@@ -137,6 +131,31 @@ def _train(work_dir: Path, script: Path, metric: str | None) -> Trained:
     trained.metric, trained.last = values[-1]
     trained.best = max(value for _, value in values)
     return trained
+
+
+def _run(command: list[str], log: Path) -> int:
+    """Run a training, which gets the signals that this process gets."""
+    with SignalWatch() as watch, log.open("a") as output:
+        watch.waits = True
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        passed_on = False
+        while process.poll() is None:
+            if watch.signum and not passed_on:
+                process.send_signal(watch.signum)
+                passed_on = True
+            time.sleep(POLL)
+    if watch.signum:
+        raise Interrupted(
+            watch.signum, f"{log.stem} is not finished; the same command goes on"
+        )
+    return process.returncode
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def _validations(work_dir: Path, metric: str | None) -> list[tuple[str, float]]:

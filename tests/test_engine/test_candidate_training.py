@@ -1,16 +1,19 @@
 """Trainings one after the other: what is kept, repeated, and left out."""
 
 import json
+import signal
 
 import pytest
 from mmengine.config import Config
 
 from attnpool_mm.engine.candidate_training import read_results, train_all
+from attnpool_mm.engine.interruption import Interrupted
 from attnpool_mm.utils.errors import ConfigError
 
 # A training of two epochs, in the place of tools/train.py: it logs what its config says
 SCRIPT = """
-import json, sys
+import json, os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 from pathlib import Path
 
 config, _, work_dir, resume = sys.argv[1:]
@@ -24,6 +27,11 @@ if names['fails'] and not (folder / 'mended').exists():
     print('Traceback ...')
     print('ValueError: no such layer')
     sys.exit(3)
+if names['waits']:
+    os.kill(os.getppid(), signal.SIGTERM)
+    signal.sigwait([signal.SIGTERM])
+    (folder / 'told').touch()
+    sys.exit(0)
 log = folder / 'now' / 'vis_data' / 'scalars.json'
 log.parent.mkdir(parents=True, exist_ok=True)
 with log.open('w') as file:
@@ -41,8 +49,8 @@ def script(tmp_path):
     return path
 
 
-def config(*values, fails=False):
-    return Config(dict(values=list(values), fails=fails))
+def config(*values, fails=False, waits=False):
+    return Config(dict(values=list(values), fails=fails, waits=waits))
 
 
 def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path, script):
@@ -62,6 +70,17 @@ def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path, script)
     assert again["b"].last == 1.0 and again["a"] == first
     runs = {name: (tmp_path / name / "runs").read_text() for name in configs}
     assert runs == {"a": "run ", "b": "run run ", "c": "run "}
+
+
+def test_a_signal_is_passed_on_and_ends_it(tmp_path, script):
+    before = signal.getsignal(signal.SIGTERM)
+    configs = {"a": config(50.0), "b": config(60.0, waits=True), "c": config(70.0)}
+    with pytest.raises(Interrupted) as stop:
+        dict(train_all(configs, tmp_path, script))
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert (tmp_path / "b" / "told").exists() and not (tmp_path / "c").exists()
+    assert list(read_results(tmp_path)) == ["a"]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_metric_can_be_named(tmp_path, script):

@@ -20,16 +20,17 @@ from mmengine.config import Config
 
 from attnpool_mm.analysis.equal_memory import (
     Candidate,
+    columns_of,
+    entry_of,
     first_of_each_pool,
     fitting,
     measure_variants,
-    nearest_misses,
+    summary,
 )
 from attnpool_mm.analysis.results import text_table, write_json
 from attnpool_mm.analysis.variants import (
     Choices,
     choices_of,
-    digits,
     read_digits,
     vary,
 )
@@ -37,6 +38,7 @@ from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.candidate_training import Trained, train_all
+from attnpool_mm.engine.interruption import Interrupted
 from attnpool_mm.engine.work_dir import check_work_dir
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
@@ -213,50 +215,17 @@ def table(
     candidates: Sequence[Candidate], trained: dict[str, Trained]
 ) -> dict[str, list[str]]:
     """The table of candidates, with the accuracies of those that were trained."""
-    variants = [candidate.variant for candidate in candidates]
-    costs = [candidate.complexity for candidate in candidates]
-    columns = {
-        "pool": [v.pool or "-" for v in variants],
-        "strides": [digits(v.strides) if v.strides else "-" for v in variants],
-        "width": [f"{v.width:g}" if v.width else "-" for v in variants],
-        "image": ["x".join(map(str, c.shape)) for c in candidates],
-        "parameters (M)": [f"{cost.parameters / 1e6:.2f}" for cost in costs],
-        "MFLOPs": [f"{cost.flops / 1e6:,.1f}" for cost in costs],
-        "live kB": [f"{c.peak / 1e3:,.1f}" for c in candidates],
-        "at": [cost.peak.module or "the model" for cost in costs],
-    }
+    columns = columns_of(candidates)
     if trained:
-        results = [trained.get(v.name, Trained("", problem="-")) for v in variants]
+        results = [trained[candidate.variant.name] for candidate in candidates]
         metric = next((r.metric for r in results if r.metric), "metric")
-        columns |= {
-            f"{metric}, last": [_value(r.last, r.problem) for r in results],
-            "best": [_value(r.best, "-") for r in results],
-        }
+        columns[f"{metric}, last"] = [_value(result.last) for result in results]
+        columns["best"] = [_value(result.best) for result in results]
     return columns
 
 
-def _value(value: float | None, otherwise: str) -> str:
-    return ("-" if otherwise == "-" else "failed") if value is None else f"{value:.2f}"
-
-
-def summary(candidates: Sequence[Candidate], limit: int, num_bytes: int) -> str:
-    """How many fit, what nearly does, and what cannot be built."""
-    problems = [c for c in candidates if c.problem]
-    fit = fitting(candidates, limit)
-    missed = len(candidates) - len(problems) - len(fit)
-    lines = [
-        f"{len(candidates)} variants: {len(fit)} fit into {limit / 1e3:,.1f} kB, "
-        f"{missed} do not, {len(problems)} cannot be measured.",
-        f"Memory: the most that is live at a time, of one image, {num_bytes} byte(s) a "
-        "value, 1 kB = 1000 bytes.",
-    ]
-    nearest = nearest_misses(candidates, limit)
-    if nearest:
-        names = (f"{c.variant.name} ({c.peak / 1e3:,.1f} kB)" for c in nearest)
-        lines.append(f"The nearest that do not fit: {', '.join(names)}")
-    if problems:
-        lines.append(f"{problems[0].variant.name}: {problems[0].problem}")
-    return "\n".join(lines)
+def _value(value: float | None) -> str:
+    return "failed" if value is None else f"{value:.2f}"
 
 
 def as_json(
@@ -266,28 +235,16 @@ def as_json(
     trained: dict[str, Trained],
 ) -> dict[str, Any]:
     """All that was measured."""
-
-    def entry(candidate: Candidate) -> dict[str, Any]:
-        cost = candidate.complexity
-        name = candidate.variant.name
-        return dict(
-            name=name,
-            **asdict(candidate.variant),
-            shape=candidate.shape,
-            problem=candidate.problem or None,
-            fits=cost is not None and candidate.peak <= limit,
-            parameters=cost and cost.parameters,
-            flops=cost and cost.flops,
-            peak=cost and asdict(cost.peak),
-            trained=asdict(trained[name]) if name in trained else None,
-        )
-
+    entries = [entry_of(candidate, limit) for candidate in candidates]
+    for entry in entries:
+        result = trained.get(entry["name"])
+        entry["trained"] = result and asdict(result)
     return dict(
         config=args.config,
         limit=limit,
         bytes_per_value=args.bytes,
         attention=args.attention,
-        candidates=[entry(candidate) for candidate in candidates],
+        candidates=entries,
     )
 
 
@@ -341,8 +298,12 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run the command line."""
     args = parse_args()
-    with launch.one_line_errors():
-        run(args)
+    try:
+        with launch.one_line_errors():
+            run(args)
+    except Interrupted as stop:
+        print(stop.message, file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":
