@@ -31,9 +31,9 @@ class Candidate:
     problem: str = ""
 
     @property
-    def peak(self) -> int:
-        """The most bytes that are live at a time."""
-        return self.complexity.peak.live_bytes
+    def memory(self) -> int:
+        """The bytes that its activations need."""
+        return self.complexity.arena_bytes
 
 
 def measure_variants(
@@ -65,7 +65,7 @@ def measure_variants(
         ...     model=dict(type='ImageClassifier', backbone=dict(
         ...         type='attnpool_mm.AttnPoolResNetCIFAR', depth=8, block='basic'))))
         >>> variants = [Variant(strides=s) for s in ((1, 2, 2), (2, 2, 2))]
-        >>> [c.peak for c in measure_variants(cfg, variants)]
+        >>> [c.memory for c in measure_variants(cfg, variants)]
         [49152, 20480]
     """
     candidates = []
@@ -86,7 +86,7 @@ def measure_variants(
                 if prepare is not None:
                     prepare(model, candidate.shape, method)
                 candidate.complexity = measure_complexity(
-                    model, candidate.shape, bytes_per_value, method
+                    model, candidate.shape, bytes_per_value, method, attention
                 )
             except ConfigError as error:
                 candidate.problem = str(error)
@@ -96,7 +96,7 @@ def measure_variants(
 
 def fitting(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
     """Those that fit into `limit` bytes, those with the most FLOPs first."""
-    fit = [c for c in candidates if c.complexity is not None and c.peak <= limit]
+    fit = [c for c in candidates if c.complexity is not None and c.memory <= limit]
     return sorted(fit, key=lambda c: -c.complexity.flops)
 
 
@@ -104,8 +104,8 @@ def nearest_misses(
     candidates: Sequence[Candidate], limit: int, count: int = 3
 ) -> list[Candidate]:
     """Those that exceed `limit` bytes by the least, the smallest first."""
-    missed = [c for c in candidates if c.complexity is not None and c.peak > limit]
-    return sorted(missed, key=lambda c: c.peak)[:count]
+    missed = [c for c in candidates if c.complexity is not None and c.memory > limit]
+    return sorted(missed, key=lambda c: c.memory)[:count]
 
 
 def first_of_each_pool(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
@@ -129,7 +129,7 @@ def columns_of(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
         "image": ["x".join(map(str, c.shape)) for c in candidates],
         "parameters (M)": [f"{cost.parameters / 1e6:.2f}" for cost in costs],
         "MFLOPs": [f"{cost.flops / 1e6:,.1f}" for cost in costs],
-        "live kB": [f"{c.peak / 1e3:,.1f}" for c in candidates],
+        "memory (kB)": [f"{c.memory / 1e3:,.1f}" for c in candidates],
         "at": [cost.peak.module or "the model" for cost in costs],
     }
 
@@ -142,9 +142,10 @@ def entry_of(candidate: Candidate, limit: int) -> dict[str, Any]:
         **asdict(candidate.variant),
         shape=candidate.shape,
         problem=candidate.problem or None,
-        fits=cost is not None and candidate.peak <= limit,
+        fits=cost is not None and candidate.memory <= limit,
         parameters=cost and cost.parameters,
         flops=cost and cost.flops,
+        memory=cost and candidate.memory,
         peak=cost and asdict(cost.peak),
     )
 
@@ -157,12 +158,12 @@ def summary(candidates: Sequence[Candidate], limit: int, bytes_per_value: int) -
     lines = [
         f"{len(candidates)} variants: {num_fit} fit into {limit / 1e3:,.1f} kB, "
         f"{missed} do not, {len(problems)} cannot be measured.",
-        "Memory: the most that is live at a time, of one image, "
-        f"{bytes_per_value} byte(s) a value, 1 kB = 1000 bytes.",
+        f"Memory: for the activations of one image, {bytes_per_value} byte(s) a value, "
+        "1 kB = 1000 bytes.",
     ]
     nearest = nearest_misses(candidates, limit)
     if nearest:
-        names = (f"{c.variant.name} ({c.peak / 1e3:,.1f} kB)" for c in nearest)
+        names = (f"{c.variant.name} ({c.memory / 1e3:,.1f} kB)" for c in nearest)
         lines.append(f"The nearest that do not fit: {', '.join(names)}")
     if problems:
         lines.append(f"{problems[0].variant.name}: {problems[0].problem}")

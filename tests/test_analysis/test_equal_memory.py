@@ -46,18 +46,18 @@ def test_each_is_measured_as_by_itself(candidates):
         cost = measure_complexity(backbone, (3, variant.size, variant.size), 2)
         assert candidate.complexity.parameters == cost.parameters
         assert candidate.complexity.flops == cost.flops
-        assert candidate.peak == cost.peak.live_bytes
+        assert candidate.memory == cost.peak.live_bytes
 
 
 def test_those_that_fit_and_the_nearest_that_do_not(candidates):
-    limit = sorted(c.peak for c in candidates)[3]
+    limit = sorted(c.memory for c in candidates)[3]
     fit = fitting(candidates, limit)
-    assert fit and all(c.peak <= limit for c in fit)
+    assert fit and all(c.memory <= limit for c in fit)
     flops = [c.complexity.flops for c in fit]
     assert flops == sorted(flops, reverse=True)
     missed = nearest_misses(candidates, limit, count=99)
     assert {c.variant for c in [*fit, *missed]} == {c.variant for c in candidates}
-    assert nearest_misses(candidates, limit)[0].peak == min(c.peak for c in missed)
+    assert nearest_misses(candidates, limit)[0].memory == min(c.memory for c in missed)
     first = first_of_each_pool(fit, 1)
     for pool in (NLP, STRIDED):
         ((best,), others) = (

@@ -34,12 +34,25 @@ def test_what_fits_is_listed(tool, output_of, tmp_path):
     entries = {entry["name"]: entry for entry in written["candidates"]}
     assert len(entries) == 4
     fit = {name for name, entry in entries.items() if entry["fits"]}
-    assert fit == {n for n, e in entries.items() if e["peak"]["live_bytes"] <= 1300}
+    assert fit == {n for n, e in entries.items() if e["memory"] <= 1300}
     assert 0 < len(fit) < 4
     rows = [line for line in output.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + len(fit)
     assert f"4 variants: {len(fit)} fit into 1.3 kB, {4 - len(fit)} do not" in output
     assert all(name in output for name in entries.keys() - fit)
+
+
+def test_runtimes_without_an_operator_for_attention(tool, output_of, tmp_path):
+    path = tmp_path / "fit.json"
+    small = ("--strides", "122", "--widths", 0.25, "--pools", "SelfAttentivePool2d")
+    options = (*small, "--sizes", 16, "--limit", "400kB", "--json", path)
+
+    def needed(*attention):
+        output_of(tool, DIGITS, *options, "--attention", *attention, *SHALLOW)
+        return json.loads(path.read_text())["candidates"][0]["memory"]
+
+    matrices = 2 * 4 * 256**2  # scores and softmax in float32
+    assert needed("tiled") < matrices < needed("unfused")
 
 
 @pytest.mark.slow
@@ -69,6 +82,8 @@ def test_one_is_trained(tool, output_of, tmp_path, tools_undone):
     (("--limit", "1kB", "--bytes", 0), "--bytes=0"),
     (("--limit", "1kB", "--pools", "NoPool", "--widths", 1, "--sizes", 8), "NoPool"),
     (("--limit", "1kB", "--attention-limit", "1kB"), "--attention tiled"),
+    (("--limit", "1kB", "--pools", "SelfAttentivePool2d", "--widths", 1, "--sizes", 8,
+      "--attention", "tiled"), "one query"),
     (("--limit", "1kB", "--cfg-options", "train_dataloader=None", "--train"),
      "train_dataloader"),
 ])  # fmt: skip

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmengine.config import Config
 
+from attnpool_mm.analysis.device import FLOAT_BYTES
 from attnpool_mm.analysis.equal_memory import (
     Candidate,
     columns_of,
@@ -56,7 +57,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         "--limit",
         required=True,
         metavar="SIZE",
-        help="the memory for activations of one image, such as 256kB",
+        help="the memory for the activations of one image, such as 256kB",
     )
     parser.add_argument(
         "--strides",
@@ -95,14 +96,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         "--attention",
         choices=("fused", "unfused", "tiled"),
         default="fused",
-        help="as one operator; as a runtime without it does; or so, in blocks of "
-        "queries (default: fused)",
+        help="the runtime: an ideal one with an operator for attention (default), a "
+        "microcontroller's without it, or that with attention in blocks of queries",
     )
     parser.add_argument(
         "--attention-limit",
         metavar="SIZE",
-        help="with --attention tiled, the memory for the two matrices of a block "
-        "(default: a quarter of --limit)",
+        help="with --attention tiled, most memory of a block's two matrices, which are "
+        "float32 at any --bytes (default: a quarter of --limit)",
     )
     parser.add_argument(
         "--top",
@@ -200,13 +201,13 @@ def measure(args: argparse.Namespace, cfg: Config, limit: int) -> list[Candidate
 
 
 def tiling(args: argparse.Namespace, limit: int) -> Callable:
-    """What sets a model's attention to blocks."""
+    """What lets a model's attention go in blocks, whose matrices are float32."""
     matrices = max(1, limit // 4)
     if args.attention_limit is not None:
         matrices = parse_size(args.attention_limit, "--attention-limit")
 
     def prepare(model: Any, shape: Sequence[int], method: str) -> None:
-        tile_attention(model, shape, matrices, args.bytes, method)
+        tile_attention(model, shape, matrices, FLOAT_BYTES, method)
 
     return prepare
 
