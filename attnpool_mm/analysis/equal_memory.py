@@ -66,7 +66,7 @@ def measure_variants(
         ...         type='attnpool_mm.AttnPoolResNetCIFAR', depth=8, block='basic'))))
         >>> variants = [Variant(strides=s) for s in ((1, 2, 2), (2, 2, 2))]
         >>> [c.memory for c in measure_variants(cfg, variants)]
-        [49152, 20480]
+        [49152, 24576]
     """
     candidates = []
     for key, group in groupby(variants, lambda variant: replace(variant, size=None)):
