@@ -13,7 +13,8 @@ CLASSIFICATION, DETECTION, FEATURES = "classification", "detection", "features"
 OUTPUTS = {
     CLASSIFICATION: "logits of the classes, before softmax",
     DETECTION: "the head's maps, which the head of the config decodes to boxes",
-    FEATURES: "the maps of backbone and neck; the heads are not in the file",
+    FEATURES: "the maps of backbone and neck, without the heads; of a network of your "
+    "own, what it returns",
 }
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..utils.checks import check_int
 from ..utils.errors import ConfigError
 from ..utils.extras import require
 from ..utils.free_size import free_size
 from .network import DeployedNetwork, output_shapes
-from .onnx_info import OnnxInfo, describe, write_info
+from .onnx_info import OnnxInfo, add_info, describe
 from .onnx_sizes import add_size_check, find_sizes
 from .traceable import TraceableOperators
 
@@ -40,7 +41,7 @@ def export_onnx(
 
     Args:
         model: A network on images (B, C, H, W). It is set to evaluation.
-        path: The file.
+        path: The file, which appears when it is whole.
         shape: Channels, height and width of the image in pixels.
         dynamic: Whether height and width are free.
         classes: Names of the classes, for the metadata.
@@ -49,9 +50,10 @@ def export_onnx(
         The metadata.
 
     Raises:
-        ConfigError: The package onnx is missing; the network does not run on such an
-            image or cannot be exported; with `dynamic`, the image is below the least
-            size, or the graph depends on the size for large images too.
+        ConfigError: The package onnx is missing; there is no folder for the file; the
+            network does not run on such an image, or cannot be exported; with
+            `dynamic`, the image is below the least size, or the graph depends on the
+            size for large images too.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -64,7 +66,9 @@ def export_onnx(
         ((5, 5), 'output')
     """
     require("onnx", "onnx")
-    network, shape = DeployedNetwork(model), tuple(shape)
+    path, shape = _checked_path(path), _checked_shape(shape)
+    classes = None if classes is None else [str(name) for name in classes]
+    network = DeployedNetwork(model)
     output_shapes(network, shape)  # it runs, and the outputs have names
     least, multiple, traced = shape[1:], 1, shape
     if dynamic:
@@ -74,17 +78,31 @@ def export_onnx(
     if dynamic:
         _check_graph(network, data, traced, multiple)
         data = add_size_check(data, side)
-    Path(path).write_bytes(data)
     info = describe(
         network,
         shape=shape,
         dynamic=dynamic,
         least_size=least,
         size_multiple=multiple,
-        classes=None if classes is None else list(classes),
+        classes=classes,
     )
-    write_info(Path(path), info)
+    path.write_bytes(add_info(data, info))
     return info
+
+
+def _checked_path(path: str | Path) -> Path:
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError(
+            f"path={str(path)!r}: a file in a folder that is there is accepted"
+        )
+    return path
+
+
+def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    if not isinstance(shape, tuple | list) or len(shape) != 3:
+        raise ConfigError(f"shape={shape!r}: channels, height and width are accepted")
+    return tuple(check_int("each of shape", side) for side in shape)
 
 
 def _check_graph(
@@ -133,7 +151,22 @@ def _exported(network: DeployedNetwork, shape: tuple[int, ...], dynamic: bool) -
             reason = (str(error) or type(error).__name__).splitlines()[0]
             name = type(network.model).__name__
             raise ConfigError(f"{name} cannot be exported to ONNX: {reason}") from error
+    _check_operators(network, file.getvalue())
     return file.getvalue()
+
+
+def _check_operators(network: DeployedNetwork, data: bytes) -> None:
+    """Check that runtimes have the operators of a graph: they are ONNX's own.
+
+    Raises:
+        ConfigError: One is of another library, as those that MMCV compiles.
+    """
+    for node in require("onnx", "onnx").load_from_string(data).graph.node:
+        if node.domain:
+            raise ConfigError(
+                f"{type(network.model).__name__} cannot be exported to ONNX, which has "
+                f"no operator for {node.op_type} of {node.domain}"
+            )
 
 
 @contextmanager

@@ -117,22 +117,22 @@ def describe(network: DeployedNetwork, **given: Any) -> OnnxInfo:
     )
 
 
-def write_info(path: Path, info: OnnxInfo) -> None:
-    """Write the metadata into an ONNX file, in the place of those that it has.
+def add_info(data: bytes, info: OnnxInfo) -> bytes:
+    """Add the metadata to an ONNX graph.
 
     Args:
-        path: The file.
+        data: The graph.
         info: The metadata.
     """
     onnx = require("onnx", "onnx")
-    model = onnx.load(path)
+    model = onnx.load_from_string(data)
     entries = {
         name: value if name in TEXTS else json.dumps(value)
         for name, value in asdict(info).items()
     }
     onnx.helper.set_model_props(model, entries)
     model.producer_name = "attnpool_mm"
-    onnx.save(model, path)
+    return model.SerializeToString()
 
 
 def read_info(entries: dict[str, str], path: str | Path) -> OnnxInfo:

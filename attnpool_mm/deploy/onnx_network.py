@@ -1,11 +1,14 @@
 """An ONNX file as a network, run by ONNX Runtime."""
 
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..utils.checks import check_int
 from ..utils.errors import ConfigError
 from ..utils.extras import require
 from .network import (
@@ -24,7 +27,7 @@ class OnnxNetwork:
 
     Args:
         path: The file.
-        threads: Threads of ONNX Runtime. Default: PyTorch's number.
+        threads: Threads of ONNX Runtime, 1 or more. Default: PyTorch's number.
 
     Attributes:
         info: The file's metadata.
@@ -49,7 +52,8 @@ class OnnxNetwork:
         if not Path(path).is_file():
             raise ConfigError(f"ONNX file {path}: there is no such file")
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads or torch.get_num_threads()
+        threads = torch.get_num_threads() if threads is None else threads
+        options.intra_op_num_threads = check_int("threads", threads)
         options.log_severity_level = 4  # what fails is raised
         try:
             self.session = runtime.InferenceSession(
@@ -74,7 +78,7 @@ class OnnxNetwork:
                 file takes.
         """
         channels = self.info.shape[0]
-        if images.dim() != 4 or images.shape[1] != channels:
+        if images.dim() != 4 or images.shape[1] != channels or not len(images):
             raise ConfigError(
                 f"images of shape {tuple(images.shape)}: the ONNX file {self.path} "
                 f"takes (B, {channels}, H, W)"
@@ -82,8 +86,8 @@ class OnnxNetwork:
         self.info.check_size(*images.shape[2:])
         names = flatten(self.info.structure)
         results = [
-            self.session.run(names, {"input": image.cpu().numpy()})
-            for image in images.split(1)
+            self.session.run(names, {"input": image.numpy()})
+            for image in images.detach().float().cpu().split(1)
         ]
         tensors = {
             name: torch.cat([torch.from_numpy(y) for y in outputs]).to(images.device)
@@ -163,16 +167,25 @@ def replace_network(model: nn.Module, network: OnnxNetwork) -> None:
     check_same_network(model, network)
     head = model.head if network.info.task == CLASSIFICATION else model.bbox_head
     model.extract_feat = lambda images, *args, **kwargs: network(images)
-    head.forward = lambda outputs: outputs
+    _pass_on(head, lambda outputs: outputs)
     model.backbone = nn.Identity()
     model.neck = None
+
+
+def _pass_on(head: nn.Module, select: Callable[[Any], Any]) -> None:
+    """Let a head take its outputs from those of the file, and not compute them."""
+    head.forward = select
+    tasks = getattr(head, "task_heads", {})  # MMPretrain's for several tasks
+    for i, task in enumerate(tasks.values()):
+        _pass_on(task, lambda outputs, i=i: select(outputs)[i])
 
 
 @torch.no_grad()
 def difference(model: nn.Module, network: OnnxNetwork, images: Tensor) -> float:
     """The largest difference of an ONNX file's outputs from the model's.
 
-    As a part of the largest absolute value of that output.
+    As a part of the largest absolute value of that output; infinite if they have other
+    shapes, or one is not finite where the other is.
 
     Args:
         model: What the file was made of.
@@ -192,8 +205,14 @@ def difference(model: nn.Module, network: OnnxNetwork, images: Tensor) -> float:
     largest = 0.0
     expected = DeployedNetwork(model)(images)
     for y, wanted in zip(_leaves(network(images)), expected, strict=True):
-        if y.shape != wanted.shape or not torch.equal(y.isnan(), wanted.isnan()):
-            return float("inf")
-        scale = max(wanted.abs().max().item(), torch.finfo(wanted.dtype).tiny)
-        largest = max(largest, (y - wanted).abs().max().item() / scale)
+        y, wanted = y.double(), wanted.double()  # some networks give integers
+        finite = wanted.isfinite()
+        if y.shape != wanted.shape or not torch.equal(y.isfinite(), finite):
+            return inf
+        if not torch.allclose(y[~finite], wanted[~finite], equal_nan=True):
+            return inf
+        if finite.any():
+            y, wanted = y[finite], wanted[finite]
+            scale = max(wanted.abs().max().item(), torch.finfo(wanted.dtype).tiny)
+            largest = max(largest, (y - wanted).abs().max().item() / scale)
     return largest

@@ -65,15 +65,16 @@ def check_checkpoint_path(path: str | None) -> None:
         raise ConfigError(f"checkpoint {path}: there is no such file")
 
 
-def check_target(target: Path, source: Path) -> None:
+def check_target(target: Path, *sources: Path) -> None:
     """Check that a converted file can be written.
 
     Raises:
-        ConfigError: There is no such folder, or `target` is a folder or the source.
+        ConfigError: There is no such folder, or `target` is a folder or a source.
     """
     if not target.parent.is_dir():
         raise ConfigError(f"target {target}: there is no folder {target.parent}")
-    if target.is_dir() or target.resolve() == source.resolve():
+    taken = [source.resolve() for source in sources]
+    if target.is_dir() or target.resolve() in taken:
         raise ConfigError(f"target {target}: a file that is not the source is accepted")
 
 

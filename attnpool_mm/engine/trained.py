@@ -69,7 +69,7 @@ def load_trained(cfg: Config, args: argparse.Namespace) -> nn.Module:
 def network_inputs(
     cfg: Config, model: nn.Module, split: str = "test", count: int | None = None
 ) -> Iterator[Tensor]:
-    """Yield images as the network gets them in a test: resized, padded, normalized.
+    """Images as the network gets them in a test: resized, padded, normalized.
 
     Those of the training set go through the test pipeline, too, without augmentation.
 
@@ -80,12 +80,12 @@ def network_inputs(
         count: How many; spread evenly over the data set, since some are sorted by
             class. Default: all.
 
+    Returns:
+        Batches of one image, (1, C, H, W), each made when it is asked for.
+
     Raises:
         ConfigError: The config has no such data, its files are missing, or `count` is
-            larger than the data set.
-
-    Yields:
-        Batches of one image, (1, C, H, W).
+            larger than the data set. At the call, before any image.
     """
     for name in (split, "test"):
         if (cfg.get(f"{name}_dataloader") or {}).get("dataset") is None:
@@ -103,6 +103,8 @@ def network_inputs(
             f"{count} images of {split}_dataloader.dataset: 1 to {len(dataset)} are "
             "there"
         )
-    for index in range(count):
-        sample = dataset[index * len(dataset) // count]
-        yield model.data_preprocessor(pseudo_collate([sample]), False)["inputs"]
+    samples = (dataset[index * len(dataset) // count] for index in range(count))
+    return (
+        model.data_preprocessor(pseudo_collate([sample]), False)["inputs"]
+        for sample in samples
+    )

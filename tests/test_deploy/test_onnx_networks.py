@@ -224,6 +224,98 @@ def test_files_that_are_no_such_file(tmp_path, file):
         OnnxNetwork(foreign)
 
 
+class TwoOutputs(torch.nn.Module):
+    """A map, and the strongest channel of each pixel."""
+
+    def __init__(self, offset=0.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.offset = offset
+
+    def forward(self, x):
+        y = self.conv(x)
+        return dict(map=y + self.offset, strongest=y.argmax(1))
+
+
+def test_differences(tmp_path):
+    model, images = TwoOutputs(), torch.randn(2, 3, 9, 9)
+    export_onnx(model, tmp_path / "net.onnx", (3, 9, 9))
+    network = OnnxNetwork(tmp_path / "net.onnx")
+    # of any type of floats; the file's are float32
+    assert difference(model, network, images.requires_grad_()) < 1e-5
+    assert network(images.double())[1].dtype == torch.int64
+    for offset in (float("inf"), float("nan")):
+        other = TwoOutputs(offset)
+        assert difference(other, network, images) == float("inf")
+        export_onnx(other, tmp_path / "other.onnx", (3, 9, 9))
+        network_2 = OnnxNetwork(tmp_path / "other.onnx")
+        assert difference(model, network_2, images) == float("inf")
+        assert difference(other, network_2, images) < 1e-5
+    conv = torch.nn.Conv2d(3, 4, 5)
+    export_onnx(conv, tmp_path / "conv.onnx", (3, 9, 9))
+    wider = torch.nn.Conv2d(3, 5, 5)
+    network = OnnxNetwork(tmp_path / "conv.onnx")
+    assert difference(wider, network, images) == float("inf")
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 0, 9), (3, 9.0, 9), (9, 9), 9, None, "abc", (3, True, 9)]
+)
+def test_shapes_that_are_none(tmp_path, shape):
+    with pytest.raises(ConfigError, match="shape"):
+        export_onnx(torch.nn.Conv2d(3, 4, 1), tmp_path / "net.onnx", shape)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_arguments(tmp_path, file):
+    conv = torch.nn.Conv2d(3, 4, 3)
+    for path in (tmp_path, tmp_path / "no" / "net.onnx"):
+        with pytest.raises(ConfigError, match="path='.*'"):
+            export_onnx(conv, path, (3, 9, 9))
+    for threads in (0, -1, 1.5, True):
+        with pytest.raises(ConfigError, match="threads="):
+            OnnxNetwork(file[1], threads)
+    for images in (torch.rand(0, 3, 32, 32), torch.rand(1, 1, 32, 32)):
+        with pytest.raises(ConfigError, match="images of shape"):
+            OnnxNetwork(file[1])(images)
+
+
+def test_operators_that_no_runtime_has(tmp_path):
+    from mmcv.ops import DeformConv2dPack
+
+    init_default_scope("mmdet")
+    with pytest.raises(ConfigError, match="MMCVDeformConv2d"):
+        export_onnx(DeformConv2dPack(3, 4, 3), tmp_path / "net.onnx", (3, 9, 9))
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_a_head_for_several_tasks_predicts_by_its_file(tmp_path):
+    def build():
+        head = dict(type="LinearClsHead", in_channels=32)
+        tasks = dict(
+            colour=dict(head, num_classes=3),
+            # as many as channels: what comes out would go in again
+            shape=dict(head, num_classes=32),
+        )
+        backbone = dict(RESNET, pool_cfg=POOL)
+        model = classifier(backbone, 32)
+        model.head = MODELS.build(dict(type="MultiTaskHead", task_heads=tasks))
+        return randomized(model, std=0.1).eval()
+
+    model, other = build(), build()
+    export_onnx(model, tmp_path / "net.onnx", (3, 32, 32))
+    replace_network(other, OnnxNetwork(tmp_path / "net.onnx"))
+    images = torch.rand(2, 3, 32, 32)
+    wanted = model.head.predict(model.extract_feat(images))
+    got = other.head.predict(other.extract_feat(images))
+    for sample, right in zip(got, wanted, strict=True):
+        for task in ("shape", "colour"):
+            torch.testing.assert_close(
+                sample.get(task).pred_score, right.get(task).pred_score
+            )
+
+
 def test_images_that_the_network_does_not_take(tmp_path):
     with pytest.raises(ConfigError, match="1x32x32"):
         export_onnx(tiny(), tmp_path / "net.onnx", (1, 32, 32))
@@ -237,6 +329,6 @@ def test_a_two_stage_detector_without_its_heads(tmp_path):
     model = torch.nn.Module()
     model.extract_feat = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
     info = export_onnx(model, tmp_path / "net.onnx", (3, 9, 9))
-    assert info.task == "features" and "heads are not" in info.outputs
+    assert info.task == "features" and "without the heads" in info.outputs
     with pytest.raises(ConfigError, match="heads"):
         replace_network(model, OnnxNetwork(tmp_path / "net.onnx"))

@@ -12,6 +12,7 @@ with backbone and neck alone.
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,12 +26,12 @@ from torch import Tensor, nn
 from attnpool_mm.analysis.results import text_table
 from attnpool_mm.deploy.network import FEATURES
 from attnpool_mm.deploy.onnx import export_onnx
-from attnpool_mm.deploy.onnx_info import OnnxInfo, write_info
+from attnpool_mm.deploy.onnx_info import OnnxInfo
 from attnpool_mm.deploy.onnx_network import OnnxNetwork, difference
 from attnpool_mm.deploy.quantize import quantize_onnx
 from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch, preflight, trained
-from attnpool_mm.engine.contents import class_names
+from attnpool_mm.engine.contents import check_contents, class_names
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.config import (
     counted_method,
@@ -110,7 +111,14 @@ def tile(
     """Let the attention layers go over their queries in blocks."""
     limit = parse_size(args.attention_limit, "--attention-limit")
     width = 1 if args.int8 else 4
-    tiles = tile_attention(model, shape, limit, width, counted_method(cfg))
+    try:
+        tiles = tile_attention(model, shape, limit, width, counted_method(cfg))
+    except ConfigError as error:
+        raise ConfigError(
+            f"--attention-limit {args.attention_limit}: {error}"
+        ) from error
+    if not tiles:
+        print("--attention-limit changes nothing: the network has no self-attention")
     for name, chosen in tiles.items():
         print(f"{name}: {chosen.tokens} tokens in {chosen.blocks} blocks a head")
 
@@ -153,8 +161,8 @@ def compare(model: nn.Module, file: Path, images: list[Tensor]) -> list[float]:
 
 
 def describe(file: str, info: OnnxInfo) -> str:
-    """What is in the file, in a few lines."""
-    lines = [f"{file}: {info.task}, {info.precision}; it gives {info.outputs}"]
+    """What is in the float file, in a few lines."""
+    lines = [f"{file}: {info.task}; it gives {info.outputs}"]
     size = f"{info.shape[1]}x{info.shape[2]}"
     if info.dynamic:
         size = f"any height and width from {info.least_size[0]} on"
@@ -177,7 +185,7 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.attention_limit is not None:
         parse_size(args.attention_limit, "--attention-limit")
-    preflight.check_target(Path(args.out), Path(args.checkpoint))
+    preflight.check_target(Path(args.out), Path(args.checkpoint), Path(args.config))
     for package in ("onnx", "onnxruntime"):
         require(package, "onnx")
 
@@ -188,8 +196,13 @@ def run(args: argparse.Namespace) -> None:
     cfg = trained.read_config(args)
     shape = input_shape(cfg, args.shape)
     preflight.check_data_paths(cfg, ("train", "test") if args.int8 else ("test",))
+    for warning in check_contents(cfg, ("test",)):
+        print(f"warning: {warning}")
     model = trained.load_trained(cfg, args)
     images = list(trained.network_inputs(cfg, model, count=args.images))
+    calibration: Iterator[Tensor] = iter(())
+    if args.int8:
+        calibration = trained.network_inputs(cfg, model, "train", args.calibration)
     if args.attention_limit is not None:
         tile(cfg, model, shape, args)
     out = Path(args.out)
@@ -205,30 +218,20 @@ def run(args: argparse.Namespace) -> None:
                 "is not kept"
             )
         if args.int8:
-            file = quantize(cfg, model, file, info, args)
+            print(f"\nint8, calibrated on {args.calibration} images")
+            file = quantize(file, info, calibration)
             compare(model, file, images)
         os.replace(file, out)
 
 
-def quantize(
-    cfg: Config,
-    model: nn.Module,
-    source: Path,
-    info: OnnxInfo,
-    args: argparse.Namespace,
-) -> Path:
-    """Write an int8 file beside a float one, calibrated on the training set."""
+def quantize(source: Path, info: OnnxInfo, images: Iterator[Tensor]) -> Path:
+    """Write an int8 file beside a float one."""
     target = source.with_name("int8.onnx")
-    batches = trained.network_inputs(cfg, model, "train", args.calibration)
     if not info.dynamic:
         size = tuple(info.shape[1:])
-        batches = (resized(batch, size) for batch in batches)
-    kept = quantize_onnx(source, target, batches)
-    info.precision = "int8"
-    write_info(target, info)
-    print(
-        f"\nint8, calibrated on {args.calibration} images; {len(kept)} nodes in float"
-    )
+        images = (resized(image, size) for image in images)
+    kept = quantize_onnx(source, target, images)
+    print(f"nodes that stay in float: {len(kept)}")
     return target
 
 
