@@ -28,6 +28,8 @@ def fragile_nodes(model: ModelProto) -> list[str]:
     - for what is divided, exponentiated or rooted: y = avg(w·x) / avg(w) divides by
       weights that are 0 then. Positions at which a map is sampled are as coarse.
       A norm that is no part of a convolution divides too.
+    - for floats that become integers, such as the index of a pixel: in 8 bits it is
+      that of another, and never beyond those of the images of the calibration.
 
     With each of them stays what serves it alone, back to the next layer with weights:
     the weights of a pool back to the convolution that gives their logits, attention
@@ -57,12 +59,13 @@ def fragile_nodes(model: ModelProto) -> list[str]:
     """
     floats, constants = _float_tensors(model), _constants(model)
     nodes = [n for n in model.graph.node if floats & set(n.output) - constants]
+    indexing = [n for n in model.graph.node if _gives_integers(n, floats)]
     users = defaultdict(set)
-    for node in nodes:
+    for node in (*nodes, *indexing):
         for name in node.input:
             users[name].add(node.name)
     layers = {node.name for node in nodes if _has_weights(node, constants)}
-    kept = set()
+    kept = {node.name for node in indexing}
     for node in nodes:
         if node.op_type == "Softmax":
             kept |= {node.name} | users[node.output[0]] - layers
@@ -87,6 +90,13 @@ def _constants(model: ModelProto) -> set[str]:
     given = {tensor.name for tensor in graph.initializer}
     nodes = (node for node in graph.node if node.op_type == "Constant")
     return given | {name for node in nodes for name in node.output}
+
+
+def _gives_integers(node: NodeProto, floats: set[str]) -> bool:
+    """Whether a node makes integers of floats."""
+    if node.op_type != "Cast":
+        return False
+    return node.input[0] in floats and node.output[0] not in floats
 
 
 def _divides_by(node: NodeProto, constants: set[str]) -> bool:

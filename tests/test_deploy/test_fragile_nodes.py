@@ -75,6 +75,16 @@ def test_the_positions_of_a_sampling_are_float_and_the_map_before_it_is_not():
     ) == ["position", "sample"]
 
 
+def test_an_index_is_computed_in_float():
+    assert kept(
+        """[map] h = Relu (x)
+        [place] p = Mul (h, two)
+        [down] f = Floor (p)
+        [index] i = Cast <to = 7> (f)
+        [read] y = Gather (h, i)"""
+    ) == ["place", "down"]
+
+
 @pytest.mark.parametrize("text", [
     "[a] d = Div (x, two) [b] y = Relu (d)",
     "[a] l = Conv (x, kernel) [b] s = Sigmoid (l) [c] y = Mul (x, s)",

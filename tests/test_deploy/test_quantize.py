@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from attnpool_mm.datasets.digits import load_digit_images
+from attnpool_mm.deploy.onnx import export_onnx
+from attnpool_mm.deploy.onnx_network import OnnxNetwork
 from attnpool_mm.deploy.quantize import quantize_onnx
 from attnpool_mm.pooling import LocalImportancePool2d, SelfAttention, build_pool
 from attnpool_mm.utils.errors import ConfigError
@@ -185,14 +187,26 @@ def test_what_8_bits_would_destroy_is_kept(tmp_path, model, channels, side):
     assert not error(outputs(target, x), expected) < 0.2  # or not a number
 
 
+class Enlarged(nn.Module):
+    """Three pixels in the place of two, by indices that the file computes."""
+
+    def forward(self, x):
+        height, width = x.shape[2:]
+        return F.interpolate(x, size=(height * 3 // 2, width * 3 // 2))
+
+
 def test_any_size_where_the_file_takes_any(tmp_path):
     pool = dict(type="SelfAttentivePool2d", normalize=False)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), build_pool(pool, 8, 2))
-    path = export(model, tmp_path / "float.onnx", (3, 12, 12))
-    batches = [torch.randn(2, 3, 16, 16), torch.randn(1, 3, 12, 20)]
-    quantize_onnx(path, tmp_path / "int8.onnx", batches)
-    x = torch.randn(1, 3, 14, 10)
-    assert error(outputs(tmp_path / "int8.onnx", x), model(x).detach()) < 0.05
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), build_pool(pool, 8, 2), Enlarged()
+    )
+    source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    export_onnx(model, source, (3, 16, 16), dynamic=True)
+    quantize_onnx(source, target, torch.randn(9, 3, 16, 20).split(1))
+    network = OnnxNetwork(target)
+    for size in ((14, 10), (50, 60)):
+        x = torch.randn(1, 3, *size)
+        assert error(network(x), model(x).detach()) < 0.05, size
 
 
 def digits(split):
