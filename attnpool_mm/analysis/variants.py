@@ -174,7 +174,13 @@ class _Parts:
     """
 
     def __init__(self, cfg: Config):
-        backbone = (cfg.get("model") or {}).get("backbone")
+        model = cfg.get("model") or {}
+        if type_name(model) == "PrunedModel":
+            raise ConfigError(
+                f"model type={model['type']!r}: its layers have the widths that pruning "
+                "left; the config that was pruned is accepted"
+            )
+        backbone = model.get("backbone")
         if not isinstance(backbone, dict) or "type" not in backbone:
             raise ConfigError("model.backbone: a dict with a type is expected")
         if type_name(backbone) == "AttnPoolBackbone":

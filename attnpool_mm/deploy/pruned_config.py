@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from ..utils.config import type_name
+from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
 
 BUILDER = "PrunedModel"
@@ -61,7 +63,7 @@ def write_config(cfg: Config, path: str) -> None:
         1
     """
     try:
-        cfg.dump(path)
+        Path(path).write_text(config_text(cfg), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: it cannot be written: {error.strerror}") from error
 

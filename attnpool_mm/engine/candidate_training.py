@@ -13,6 +13,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..analysis.logs import of_training, read_work_dir
+from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
 from .interruption import Interrupted, SignalWatch
 
@@ -72,7 +73,7 @@ def train_all(
         Interrupted: SIGTERM or SIGINT came; the training that ran has got it, too.
     """
     done = read_results(folder)
-    texts = {name: cfg.pretty_text for name, cfg in configs.items()}
+    texts = {name: config_text(cfg) for name, cfg in configs.items()}
     for name, text in texts.items():
         path = folder / f"{name}.py"
         if path.exists() and path.read_text() != text:

@@ -48,7 +48,7 @@ def load_trained(cfg: Config, args: argparse.Namespace) -> nn.Module:
     Its scope becomes MMEngine's default scope.
 
     Args:
-        cfg: A whole config.
+        cfg: A whole config; it stays as it is.
         args: `checkpoint`, `partial` and `trust_checkpoint` of the command line.
 
     Raises:
@@ -56,10 +56,10 @@ def load_trained(cfg: Config, args: argparse.Namespace) -> nn.Module:
     """
     use_safe_loading(args.trust_checkpoint)
     init_default_scope(cfg.default_scope)
-    preprocessor = cfg.get("data_preprocessor")
-    if preprocessor is not None:
-        cfg.model.setdefault("data_preprocessor", preprocessor)
-    model = MODELS.build(cfg.model)
+    part = deepcopy(cfg.model)  # which some heads change, DETR's for one
+    if cfg.get("data_preprocessor") is not None:
+        part.setdefault("data_preprocessor", cfg.data_preprocessor)
+    model = MODELS.build(part)
     checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu", "silent")
     weights = find_state_dict(checkpoint, args.checkpoint)
     load_fitting(model, weights, args.checkpoint, args.partial)

@@ -153,7 +153,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
             f"pipeline with {' or '.join(CROPPING)}"
         )
     width, height = (size, size) if isinstance(size, int) else size
-    divisor = _preprocessor(cfg).get("pad_size_divisor") or 1
+    divisor = preprocessor_of(cfg).get("pad_size_divisor") or 1
     return height + -height % divisor, width + -width % divisor
 
 
@@ -194,10 +194,15 @@ def images_are_rgb(cfg: Config) -> bool:
     steps = [s for _, d in datasets_of(outer, "") for s in d.get("pipeline") or []]
     if any(type_name(step).startswith("Load") for step in steps):
         return False
-    return not _preprocessor(cfg).get("to_rgb")
+    return not preprocessor_of(cfg).get("to_rgb")
 
 
-def _preprocessor(cfg: Config) -> dict:
+def preprocessor_of(cfg: Config) -> dict:
+    """The arguments of the preprocessor that a config's model gets, {} without one.
+
+    Args:
+        cfg: A whole config. What its model says comes before what it says itself.
+    """
     inner = (cfg.get("model") or {}).get("data_preprocessor")
     return inner or cfg.get("data_preprocessor") or {}
 

@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from attnpool_mm.analysis.variants import STRIDED, Choices, Variant, choices_of, vary
+from attnpool_mm.deploy.pruned_config import pruned_config
 from attnpool_mm.engine.launch import read_config
 from attnpool_mm.models.keywords import arch_to_config
 from attnpool_mm.utils.config import build_for_counting
@@ -120,3 +121,6 @@ def test_a_backbone_that_is_not_known():
         choices_of(classifier(type="ResNet19"))
     with pytest.raises(ConfigError, match="model.backbone"):
         choices_of(Config(dict(default_scope="mmpretrain")))
+    cfg = classifier(type="VGG", depth=11)
+    with pytest.raises(ConfigError, match="PrunedModel"):
+        choices_of(pruned_config(cfg, {}, (32, 32), "pruned.pth"))

@@ -50,7 +50,8 @@ def script(tmp_path):
 
 
 def config(*values, fails=False, waits=False):
-    return Config(dict(values=list(values), fails=fails, waits=waits))
+    kind = Config  # a class, as types in MMEngine's newer configs
+    return Config(dict(values=list(values), fails=fails, waits=waits, kind=kind))
 
 
 def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path, script):

@@ -1,13 +1,16 @@
-"""Images as a network gets them."""
+"""A config and its checkpoint as a network, and images as it gets them."""
 
+from argparse import Namespace
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from torch import nn
 
-from attnpool_mm.engine.trained import network_inputs
+from attnpool_mm.engine.trained import load_trained, network_inputs
 from attnpool_mm.utils.errors import ConfigError
 
 CONFIG = "configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py"
@@ -18,7 +21,7 @@ def digits():
     cfg = Config.fromfile(Path(__file__).parents[2] / CONFIG)
     init_default_scope("mmpretrain")
     preprocessor = dict(cfg.data_preprocessor, type="ClsDataPreprocessor")
-    model = torch.nn.Module()
+    model = nn.Module()
     model.data_preprocessor = MODELS.build(preprocessor)
     return cfg, model
 
@@ -34,3 +37,22 @@ def test_images_are_normalised_and_spread_over_the_data(digits):
 def test_more_images_than_there_are_are_refused_at_the_call(digits):
     with pytest.raises(ConfigError, match="1438 images.* 1437"):
         network_inputs(*digits, "train", 1438)  # and no image is asked for
+
+
+class Head(nn.Linear):
+    """A layer that changes the dicts of its config, as DETR's head does."""
+
+    def __init__(self, sizes, data_preprocessor):
+        super().__init__(**sizes)
+        sizes.update(in_features=self.weight)
+
+
+def test_the_config_stays_as_it_is(tmp_path, tools_undone):
+    path = tmp_path / "head.pth"
+    torch.save(nn.Linear(2, 3).state_dict(), path)
+    model = dict(type=Head, sizes=dict(in_features=2, out_features=3))
+    cfg = Config(dict(default_scope="mmpretrain", model=model, data_preprocessor={}))
+    before = deepcopy(cfg.to_dict())
+    args = Namespace(checkpoint=str(path), partial=False, trust_checkpoint=False)
+    assert load_trained(cfg, args).out_features == 3
+    assert cfg.to_dict() == before

@@ -107,6 +107,11 @@ def test_complexity_and_shrinkings(tool):
     assert tool("misc/print_arch.py", "config.py").count("SelfAttentivePool2d") == 3
 
 
+def test_a_pruned_network(tool):
+    tool("deployment/prune.py", *TRAINED, "--out", "pruned.pth", "--no-test")
+    assert "layer4" in tool("analysis_tools/get_complexity.py", "pruned.py")
+
+
 def test_pictures_of_weights(folder, tool):
     arguments = ("--num-images", 2, "--out-dir", "pictures")
     tool("visualization/pooling_weights.py", *TRAINED, *arguments)

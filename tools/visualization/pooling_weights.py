@@ -20,7 +20,7 @@ from torch import nn
 
 from attnpool_mm.analysis import draw_weights, record_weights
 from attnpool_mm.engine import launch, preflight, trained
-from attnpool_mm.utils.config import images_are_rgb, type_name
+from attnpool_mm.utils.config import images_are_rgb, preprocessor_of, type_name
 from attnpool_mm.utils.errors import ConfigError
 
 
@@ -78,7 +78,7 @@ def file_pipeline(cfg: Config) -> Compose:
     _, dataset = next(preflight.datasets_of(cfg.test_dataloader.dataset, ""))
     steps = [s for s in dataset.pipeline if not type_name(s).startswith("Load")]
     load = {"type": "LoadImageFromFile"}
-    mean = cfg.model.get("data_preprocessor", {}).get("mean") or ()
+    mean = preprocessor_of(cfg).get("mean") or ()
     if len(mean) == 1:
         load["color_type"] = "grayscale"
     loads = [s for s in dataset.pipeline if type_name(s) == "LoadImageFromFile"]
