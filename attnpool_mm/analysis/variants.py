@@ -177,8 +177,8 @@ class _Parts:
         model = cfg.get("model") or {}
         if type_name(model) == "PrunedModel":
             raise ConfigError(
-                f"model type={model['type']!r}: its layers have the widths that pruning "
-                "left; the config that was pruned is accepted"
+                f"model type={model['type']!r}: its layers have the widths that "
+                "pruning left; the config that was pruned is accepted"
             )
         backbone = model.get("backbone")
         if not isinstance(backbone, dict) or "type" not in backbone:

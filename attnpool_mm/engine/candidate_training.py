@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from numbers import Real
@@ -107,6 +107,27 @@ def read_results(folder: Path) -> dict[str, Trained]:
         return {name: Trained(**entry) for name, entry in table.items()}
     except (AttributeError, OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: it is no table of results: {error}") from error
+
+
+def result_columns(results: Sequence[Trained]) -> dict[str, list[str]]:
+    """The columns of a table: the metric in the last validation, and its best value.
+
+    Example:
+        >>> result_columns([Trained('', 'top1', 80.25, 90.5), Trained('')])
+        {'top1, last': ['80.25', 'failed'], 'best': ['90.50', 'failed']}
+    """
+    if not results:
+        return {}
+    metric = next((result.metric for result in results if result.metric), "metric")
+    columns = {f"{metric}, last": "last", "best": "best"}
+    return {
+        heading: [_cell(getattr(result, name)) for result in results]
+        for heading, name in columns.items()
+    }
+
+
+def _cell(value: float | None) -> str:
+    return "failed" if value is None else f"{value:.2f}"
 
 
 def _write_results(folder: Path, done: Mapping[str, Trained]) -> None:

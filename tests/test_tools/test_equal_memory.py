@@ -84,6 +84,7 @@ def test_one_is_trained(tool, output_of, tmp_path, tools_undone):
     (("--limit", "1kB", "--attention-limit", "1kB"), "--attention tiled"),
     (("--limit", "1kB", "--pools", "SelfAttentivePool2d", "--widths", 1, "--sizes", 8,
       "--attention", "tiled"), "one query"),
+    (("--limit", "1kB", "--train", "--work-dir", __file__), "work_dir"),
     (("--limit", "1kB", "--cfg-options", "train_dataloader=None", "--train"),
      "train_dataloader"),
 ])  # fmt: skip

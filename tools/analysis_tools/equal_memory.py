@@ -9,7 +9,7 @@ is the paper's comparison: which pool is the best at equal memory?
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mmengine.config import Config
 
-from attnpool_mm.analysis.device import FLOAT_BYTES
 from attnpool_mm.analysis.equal_memory import (
     Candidate,
     columns_of,
@@ -35,10 +34,9 @@ from attnpool_mm.analysis.variants import (
     read_digits,
     vary,
 )
-from attnpool_mm.deploy.tiling import tile_attention
-from attnpool_mm.engine import launch, preflight
+from attnpool_mm.engine import launch, memory_options, preflight
 from attnpool_mm.engine.arguments import check_arguments
-from attnpool_mm.engine.candidate_training import Trained, train_all
+from attnpool_mm.engine.candidate_training import Trained, result_columns, train_all
 from attnpool_mm.engine.interruption import Interrupted
 from attnpool_mm.engine.work_dir import check_work_dir
 from attnpool_mm.utils.checks import check_int
@@ -86,25 +84,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help="types of pools, or 'strided' for strided convolutions (default: the "
         "config's and strided)",
     )
-    parser.add_argument(
-        "--bytes",
-        type=int,
-        default=1,
-        help="bytes of a value of an activation (default: 1)",
-    )
-    parser.add_argument(
-        "--attention",
-        choices=("fused", "unfused", "tiled"),
-        default="fused",
-        help="the runtime: an ideal one with an operator for attention (default), a "
-        "microcontroller's without it, or that with attention in blocks of queries",
-    )
-    parser.add_argument(
-        "--attention-limit",
-        metavar="SIZE",
-        help="with --attention tiled, most memory of a block's two matrices, which are "
-        "float32 at any --bytes (default: a quarter of --limit)",
-    )
+    memory_options.add_arguments(parser, "a quarter of --limit")
     parser.add_argument(
         "--top",
         type=int,
@@ -185,13 +165,7 @@ def measure(args: argparse.Namespace, cfg: Config, limit: int) -> list[Candidate
     Raises:
         ConfigError: An option cannot be used, or no variant can be built.
     """
-    prepare = None
-    check_int("--bytes", args.bytes)
-    if args.attention == "tiled":
-        prepare = tiling(args, limit)
-    elif args.attention_limit is not None:
-        raise ConfigError("--attention-limit: it is for --attention tiled")
-    attention = "fused" if args.attention == "fused" else "unfused"
+    attention, prepare = memory_options.read_arguments(args, max(1, limit // 4))
     candidates = measure_variants(
         cfg, choices(cfg, args).variants(), args.bytes, attention, prepare
     )
@@ -200,33 +174,12 @@ def measure(args: argparse.Namespace, cfg: Config, limit: int) -> list[Candidate
     return candidates
 
 
-def tiling(args: argparse.Namespace, limit: int) -> Callable:
-    """What lets a model's attention go in blocks, whose matrices are float32."""
-    matrices = max(1, limit // 4)
-    if args.attention_limit is not None:
-        matrices = parse_size(args.attention_limit, "--attention-limit")
-
-    def prepare(model: Any, shape: Sequence[int], method: str) -> None:
-        tile_attention(model, shape, matrices, FLOAT_BYTES, method)
-
-    return prepare
-
-
 def table(
     candidates: Sequence[Candidate], trained: dict[str, Trained]
 ) -> dict[str, list[str]]:
     """The table of candidates, with the accuracies of those that were trained."""
-    columns = columns_of(candidates)
-    if trained:
-        results = [trained[candidate.variant.name] for candidate in candidates]
-        metric = next((r.metric for r in results if r.metric), "metric")
-        columns[f"{metric}, last"] = [_value(result.last) for result in results]
-        columns["best"] = [_value(result.best) for result in results]
-    return columns
-
-
-def _value(value: float | None) -> str:
-    return "failed" if value is None else f"{value:.2f}"
+    results = [trained[c.variant.name] for c in candidates] if trained else []
+    return columns_of(candidates) | result_columns(results)
 
 
 def as_json(
@@ -249,6 +202,18 @@ def as_json(
     )
 
 
+def work_dir(args: argparse.Namespace) -> Path:
+    """The folder for the trainings.
+
+    Raises:
+        ConfigError: It cannot be written to.
+    """
+    name = f"{Path(args.config).stem}-{args.limit.replace(' ', '')}"
+    folder = Path(args.work_dir or Path("work_dirs") / name)
+    check_work_dir(str(folder))
+    return folder
+
+
 def train(
     args: argparse.Namespace, cfg: Config, listed: Sequence[Candidate]
 ) -> dict[str, Trained]:
@@ -257,9 +222,7 @@ def train(
     Raises:
         ConfigError: The folder cannot be used.
     """
-    name = f"{Path(args.config).stem}-{args.limit.replace(' ', '')}"
-    folder = Path(args.work_dir or Path("work_dirs") / name)
-    check_work_dir(str(folder))
+    folder = work_dir(args)
     folder.mkdir(parents=True, exist_ok=True)
     configs = {c.variant.name: vary(cfg, c.variant) for c in listed}
     trained = {}
@@ -280,6 +243,8 @@ def run(args: argparse.Namespace) -> None:
     if args.top is not None:
         check_int("--top", args.top)
     cfg = read_config(args)
+    if args.train:
+        work_dir(args)
     candidates = measure(args, cfg, limit)
     listed = fitting(candidates, limit)
     if args.top is not None:

@@ -10,7 +10,6 @@ Micro holds.
 
 import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from torch import nn
 
 from attnpool_mm.analysis.config_cost import (
     REPEATS,
@@ -31,12 +29,10 @@ from attnpool_mm.analysis.config_cost import (
 from attnpool_mm.analysis.cost_plots import draw_comparison, draw_live_memory
 from attnpool_mm.analysis.layers import Layer, list_layers
 from attnpool_mm.analysis.results import text_table, write_json, write_plot
-from attnpool_mm.deploy.tiling import tile_attention
-from attnpool_mm.engine import launch
+from attnpool_mm.engine import launch, memory_options
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
-from attnpool_mm.utils.sizes import parse_size
 
 MICRO = "as TensorFlow Lite Micro; arena: with what its kernels keep; attention {}."
 RUNTIMES = {
@@ -58,25 +54,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help="channels, height and width of the image; height and width; or one "
         "number for both (default: 3 channels, the size of each test pipeline)",
     )
-    parser.add_argument(
-        "--bytes",
-        type=int,
-        default=1,
-        help="bytes of a value of an activation (default: 1)",
-    )
-    parser.add_argument(
-        "--attention",
-        choices=("fused", "unfused", "tiled"),
-        default="fused",
-        help="the runtime: an ideal one with an operator for attention (default), a "
-        "microcontroller's without it, or that with attention in blocks of queries",
-    )
-    parser.add_argument(
-        "--attention-limit",
-        metavar="SIZE",
-        help="most memory of a block's two matrices, which are float32 at any --bytes, "
-        "with --attention tiled: 64kB",
-    )
+    memory_options.add_arguments(parser)
     parser.add_argument(
         "--depth",
         type=int,
@@ -123,7 +101,7 @@ def measure(args: argparse.Namespace) -> list[ConfigCost]:
     Raises:
         ConfigError: An option or a config cannot be used.
     """
-    check_int("--bytes", args.bytes)
+    attention, tile = memory_options.read_arguments(args)
     check_int("--depth", args.depth, minimum=0)
     for path in args.configs:
         if args.configs.count(path) > 1:
@@ -131,8 +109,6 @@ def measure(args: argparse.Namespace) -> list[ConfigCost]:
     results = [None] * len(args.configs)
     if args.results is not None:
         results = read_results(args.results, args.configs)
-    tile = tiling(args)
-    attention = "fused" if args.attention == "fused" else "unfused"
     costs = []
     for path, result in zip(args.configs, results, strict=True):
         cfg = launch.read_config(path)
@@ -147,27 +123,6 @@ def measure(args: argparse.Namespace) -> list[ConfigCost]:
     if args.time:
         time_forward_passes(costs)
     return costs
-
-
-def tiling(args: argparse.Namespace) -> Callable | None:
-    """What lets a model's attention go in blocks, if the command line says so.
-
-    Raises:
-        ConfigError: The limit is missing or no size, or there is one for nothing.
-    """
-    if (args.attention == "tiled") != (args.attention_limit is not None):
-        raise ConfigError(
-            f"--attention={args.attention} --attention-limit={args.attention_limit}: "
-            "a limit is accepted with --attention tiled, and needed there"
-        )
-    if args.attention_limit is None:
-        return None
-    limit = parse_size(args.attention_limit, "--attention-limit")
-
-    def tile(model: nn.Module, shape: tuple[int, ...], method: str) -> None:
-        tile_attention(model, shape, limit, method=method)
-
-    return tile
 
 
 def layer_columns(layers: list[Layer]) -> dict[str, list[str]]:
