@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from ..utils.shapes import shapes_only
+from ..utils.shapes import empty_input, shapes_only
 from .arena import plan_arena
 from .device import as_on_device
 from .recorded import Operation, Recorded
@@ -78,14 +78,10 @@ def record_operations(
         and the bytes of an arena for the activations, 0 with fused attention.
     """
     fused = attention == "fused"
-    dtypes = (p.dtype for p in model.parameters() if p.is_floating_point())
-    # Inference mode hands over operators that are not split up yet.
     with (
-        torch.inference_mode(False),
-        torch.no_grad(),
         shapes_only(model, fused_attention=fused) as network,
+        empty_input(network, shape) as x,
     ):
-        x = torch.empty(1, *shape, dtype=next(dtypes, torch.float32))
         recorder = _Recorder(x, bytes_per_value, copies=not fused)
         for name, module in network.named_modules():
             module.register_forward_pre_hook(recorder.enter(name))

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..utils.errors import ConfigError
-from ..utils.shapes import shapes_only
+from ..utils.shapes import empty_input, shapes_only
 from ..utils.signatures import package_of
 
 CLASSIFICATION, DETECTION, FEATURES = "classification", "detection", "features"
@@ -125,17 +124,7 @@ def output_shapes(
         >>> output_shapes(DeployedNetwork(nn.Conv2d(3, 8, 3, 2)), (3, 9, 9))
         [(1, 8, 4, 4)]
     """
-    try:
-        with torch.no_grad(), shapes_only(network) as copy:
-            outputs = copy(torch.empty(1, *shape))
-    except ConfigError:
-        raise
-    except Exception as error:  # anything: networks have operators of their own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        size = "x".join(map(str, shape))
-        raise ConfigError(
-            f"{type(network.model).__name__} does not run on an image of {size}: "
-            f"{reason}"
-        ) from error
+    with shapes_only(network) as copy, empty_input(copy.model, shape) as x:
+        outputs = copy(x)
     network.structure = copy.structure
     return [tuple(y.shape) for y in outputs]

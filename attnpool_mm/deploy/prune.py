@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from ..layers import DynamicConv2d
 from ..models.tracing import running_modules, tensors_of
 from ..pooling import DeformableSelfAttentivePool2d
-from ..utils.checks import check_int
+from ..utils.checks import check_shape
 from ..utils.errors import ConfigError
 from ..utils.extras import require
-from ..utils.shapes import shapes_only
+from ..utils.shapes import empty_input, shapes_only
 from .channels import check_reshapings, least_important, name_of
 from .stand_ins import stand_ins
 
@@ -66,9 +66,7 @@ def prune_network(
         (8, torch.Size([4, 8, 1, 1]))
     """
     check_ratio(ratio)
-    if not isinstance(shape, Sequence) or len(shape) != 3:
-        raise ConfigError(f"shape={shape!r}: channels, height and width are accepted")
-    shape = tuple(check_int("each of shape", side) for side in shape)
+    shape = check_shape(shape, sides=3)
     _check_layers(model)
     kind = type(model).__name__
     if not any(True for _ in model.parameters()):
@@ -179,8 +177,7 @@ def _check_outputs(
     """
     given = []
     for network in (model, pruned):
-        with torch.no_grad(), shapes_only(network) as copy:
-            image = torch.empty(1, *shape, dtype=next(copy.parameters()).dtype)
+        with shapes_only(network) as copy, empty_input(copy, shape) as image:
             with running_modules(copy) as running:
                 try:
                     y = tensors_of(getattr(copy, method)(image))

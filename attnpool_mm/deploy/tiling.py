@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import torch
 from torch import nn
 
 from ..pooling.self_attention import SelfAttention
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
-from ..utils.shapes import shapes_only
+from ..utils.shapes import empty_input, shapes_only
 
 MATRICES = 2  # a block's scores, and their softmax, which reads them
 
@@ -105,9 +104,6 @@ def _count_tokens(
     model: nn.Module, shape: Sequence[int], method: str
 ) -> dict[str, int]:
     """The most tokens that each `SelfAttention` gets of one image, by its name."""
-    if not isinstance(shape, (list, tuple)) or not shape:
-        raise ConfigError(f"shape={shape!r}: channels, height and width are accepted")
-    shape = tuple(check_int("each of shape", side) for side in shape)
     tokens: dict[str, int] = {}
 
     def hook(name: str) -> Callable:
@@ -116,23 +112,9 @@ def _count_tokens(
 
         return count
 
-    dtypes = (p.dtype for p in model.parameters() if p.is_floating_point())
-    with torch.inference_mode(False), torch.no_grad(), shapes_only(model) as network:
+    with shapes_only(model) as network, empty_input(network, shape) as x:
         for name, layer in network.named_modules():
             if isinstance(layer, SelfAttention):
                 layer.register_forward_pre_hook(hook(name))
-        try:
-            x = torch.empty(1, *shape, dtype=next(dtypes, torch.float32))
-            getattr(network, method)(x)
-        except (
-            AssertionError,
-            IndexError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ConfigError(
-                f"shape={shape}: {type(model).__name__} does not run on it: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
+        getattr(network, method)(x)
     return tokens

@@ -41,6 +41,22 @@ def check_odd(name: str, value: Any) -> int:
     return value
 
 
+def check_shape(shape: Any, sides: int | None = None) -> tuple[int, ...]:
+    """Return `shape` as a tuple if it is the shape of an input without the batch.
+
+    Args:
+        shape: Positive integers, (C, H, W) for an image.
+        sides: How many there must be. Default: any number.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    accepted = isinstance(shape, list | tuple) and len(shape) == (sides or len(shape))
+    if not accepted or not shape:
+        raise ConfigError(f"shape={shape!r}: channels, height and width are accepted")
+    return tuple(check_int("each of shape", side) for side in shape)
+
+
 def check_bool(name: str, value: Any) -> bool:
     """Return `value` if it is True or False; the word 'no' would be taken for true.
 

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from .checks import check_shape
 from .errors import ConfigError
 
 # What PyTorch splits up, or cannot do without values, as one operator each.
@@ -119,21 +120,63 @@ def shapes_only(model: nn.Module, fused_attention: bool = True) -> Iterator[nn.M
     # What is in the memo counts as copied, so that no value is.
     memo: dict[int, Any] = {}
     try:
-        with mode:
+        with torch.inference_mode(False), mode:
             for tensor in chain(model.parameters(), model.buffers()):
                 copy = torch.empty(tensor.shape, dtype=tensor.dtype)
                 if isinstance(tensor, nn.Parameter):
                     copy = nn.Parameter(copy, tensor.requires_grad)
                 memo[id(tensor)] = copy
-        network = deepcopy(model, memo)
+        with torch.inference_mode(False):
+            network = deepcopy(model, memo)
     except Exception as error:  # anything: modules have state of their own
         message = (str(error) or type(error).__name__).splitlines()[0]
         raise ConfigError(
             f"{type(model).__name__} cannot be copied without values: {message}"
         ) from error
     network.eval()  # which MMPretrain's backbones do not return
-    with mode, _Attention(fused_attention), _deformable_as_one_operator(), _no_log():
+    with (
+        torch.inference_mode(False),  # it hands over operators not split up yet
+        mode,
+        _Attention(fused_attention),
+        _deformable_as_one_operator(),
+        _no_log(),
+    ):
         yield network
+
+
+@contextmanager
+def empty_input(network: nn.Module, shape: Sequence[int]) -> Iterator[Tensor]:
+    """An input of a network without values; what fails on it is one line.
+
+    Args:
+        network: What `shapes_only` yields, while that context lasts.
+        shape: Shape of the input without the batch, (C, H, W) for an image.
+
+    Yields:
+        A tensor (1, *shape), of the data type of the network.
+
+    Raises:
+        ConfigError: `shape` is not made of positive integers, or what runs inside
+            fails.
+
+    Example:
+        >>> model = nn.Conv2d(3, 8, 3, 2)
+        >>> with shapes_only(model) as network, empty_input(network, (3, 9, 9)) as x:
+        ...     network(x).shape
+        torch.Size([1, 8, 4, 4])
+    """
+    shape = check_shape(shape)
+    dtypes = (p.dtype for p in network.parameters() if p.is_floating_point())
+    try:
+        with torch.no_grad():
+            yield torch.empty(1, *shape, dtype=next(dtypes, torch.float32))
+    except ConfigError:
+        raise
+    except Exception as error:  # anything: networks have operators of their own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"shape={shape}: {type(network).__name__} does not run on it: {reason}"
+        ) from error
 
 
 @contextmanager
