@@ -227,13 +227,24 @@ class _Parts:
 
     def set_strides(self, strides: tuple[int, ...]) -> None:
         self._check("strides", self.strides)
-        self.inner.strides = strides
+        own, self.inner.strides = self.strides, strides
         pools = self.outer.get("pool_cfg")
-        if self.outer is self.inner and isinstance(pools, (list, tuple)):
-            pools, following = list(pools), None
-            for i in reversed(range(len(pools))):
-                pools[i] = following = pools[i] or following
-            self.outer.pool_cfg = pools
+        if not isinstance(pools, (list, tuple)):
+            return
+        # A PooledBackbone has a pool for each stage that shrinks the map, if it is not
+        # told which; the other backbones have one for each stage.
+        by_shrinking = self.outer is not self.inner
+        if by_shrinking and len(pools) == sum(stride > 1 for stride in own):
+            given = iter(pools)
+            pools = [next(given) if stride > 1 else None for stride in own]
+        elif by_shrinking:
+            return
+        pools, following = list(pools), None
+        for i in reversed(range(len(pools))):
+            pools[i] = following = pools[i] or following
+        if by_shrinking:
+            pools = [p for p, s in zip(pools, strides, strict=False) if s > 1]
+        self.outer.pool_cfg = pools
 
     def set_width(self, width: float) -> bool:
         """Set the width; return whether it is another one."""

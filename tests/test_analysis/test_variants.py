@@ -91,6 +91,18 @@ def test_a_pooled_backbone():
     assert varied.backbone.base_channels == varied.backbone.stem_channels == 32
 
 
+def test_a_pool_for_each_stage_of_a_pooled_backbone():
+    path = "imagenet/regnetx-400mf-nlp-block-end_8xb128_in1k.py"
+    cfg = read_config(str(CONFIGS / "classification" / path))
+    patches = [pool.patch_size for pool in cfg.model.backbone.pool_cfg]
+    cfg = vary(cfg, Variant(strides=(1, 2, 2, 2)))
+    pools = cfg.model.backbone.pool_cfg
+    assert [pool.patch_size for pool in pools] == patches[1:]
+    shapes(cfg)  # it can be built
+    pools = vary(cfg, Variant(strides=(4, 2, 2, 2))).model.backbone.pool_cfg
+    assert [pool.patch_size for pool in pools] == [patches[1], *patches[1:]]
+
+
 def test_what_is_varied_at_first():
     choices = choices_of(read_config(str(DIGITS)))
     assert choices == Choices(
