@@ -11,11 +11,13 @@ converter writes. They are those of `attnpool_mm.analysis.activation`, but for t
 - A convolution or pooling whose padding is not TensorFlow's "SAME" reads a padded copy
   of its input, which an operation 'pad' makes. "SAME" pads as little as gives
   ⌈length / stride⌉ pixels, the odd pixel at the end: a 3×3 kernel with stride 2 and
-  padding 1 has a copy where the map's side is even.
+  padding 1 has a copy where the map's side is even. So has every average pooling, but
+  at stride 1 where what is padded does not count.
 - Attention is a matrix product, a softmax and a matrix product. The matrix of tokens ×
   tokens of all heads lives twice while the softmax runs, in float32.
 - Where a value has 1 or 2 bytes, what stays in float32 (a softmax, an exponential, a
-  logarithm) reads and writes copies of 4 bytes a value.
+  logarithm, a quotient, a minimum) reads and writes copies of 4 bytes a value. What
+  comes next in float32 reads the same copy.
 
 What is kept from the first operation to the last is counted apart, as `kept_bytes`: 8
 bytes for each output channel of a convolution, in int8 of a linear layer too; a copy of
@@ -28,7 +30,7 @@ are not counted.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from .recorded import Operation, Recorded
@@ -42,7 +44,10 @@ NORMS = {
     "native_batch_norm",
 }
 REMOVED = {"_to_copy", "clone"}
-FLOAT = {"_softmax", "abs", "exp", "floor", "log", "log1p", "softplus"}
+FLOAT = {
+    "_softmax", "abs", "div", "exp", "floor", "log", "log1p", "minimum", "softplus",
+    "sqrt",
+}  # fmt: skip
 FLOAT_BYTES = 4
 CHANNEL_BYTES = 8  # a multiplier and a shift
 STEP_BYTES = 200  # structures of an operation and its tensors, on a 64-bit machine
@@ -64,7 +69,7 @@ def as_on_device(
     steps = [made for step in recorded for made in _with_copies(step, sizes)]
     if wider <= 1:
         return steps
-    return [made for step in steps for made in _in_float(step, sizes, wider)]
+    return list(_in_float(steps, sizes, wider))
 
 
 def _fold(recorded: list[Recorded]) -> None:
@@ -109,18 +114,38 @@ def _with_copies(step: Recorded, sizes: list[int]) -> list[Recorded]:
     return [step]
 
 
-def _in_float(step: Recorded, sizes: list[int], wider: int) -> list[Recorded]:
-    """A step, between those that change to float32 and back if it runs in that."""
-    if _name(step) not in FLOAT:
-        return [step]
-    (source,), (result,) = step.reads, step.writes
-    reads, writes = (_new(sizes, wider * sizes[n]) for n in (source, result))
-    step.reads, step.writes = [reads], [writes]
-    return [
-        _step(step, "dequantize", [source], reads),
-        step,
-        _step(step, "quantize", [writes], result),
-    ]
+def _in_float(
+    steps: list[Recorded], sizes: list[int], wider: int
+) -> Iterator[Recorded]:
+    """The steps, with those that change to float32 and back."""
+    float_only = {number for step in steps if _is_float(step) for number in step.reads}
+    for step in steps:
+        if not _is_float(step):
+            float_only.difference_update(step.reads)
+    copies: dict[int, int] = {}
+    for step in steps:
+        if not _is_float(step):
+            yield step
+            continue
+        for i, source in enumerate(step.reads):
+            if source not in copies:
+                step.reads[i] = _new(sizes, wider * sizes[source])
+                yield _step(step, "dequantize", [source], step.reads[i])
+            else:
+                step.reads[i] = copies[source]
+        (result,) = step.writes
+        copies[result] = _new(sizes, wider * sizes[result])
+        step.writes = [copies[result]]
+        yield step
+        if result not in float_only:
+            yield _step(step, "quantize", step.writes, result)
+
+
+def _is_float(step: Recorded) -> bool:
+    """Whether it runs in float32; a quotient by a constant is a product."""
+    if _name(step) == "clamp":  # a minimum
+        return step.arguments["min"] is None
+    return _name(step) in FLOAT and not (_name(step) == "div" and len(step.reads) < 2)
 
 
 def _growth_by_padding(step: Recorded) -> float | None:
@@ -139,7 +164,8 @@ def _growth_by_padding(step: Recorded) -> float | None:
     same = all(
         _is_same(*window) for window in zip(sides, kernel, *windows, strict=True)
     )
-    if same and not (_name(step) == "avg_pool2d" and given["count_include_pad"]):
+    only_inside = not given.get("count_include_pad") and max(windows[0]) == 1
+    if same and (_name(step) != "avg_pool2d" or only_inside):
         return None
     padded = (side + 2 * p for side, p in zip(sides, windows[1], strict=True))
     return prod(padded) / prod(sides)

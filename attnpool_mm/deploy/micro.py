@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.errors import ConfigError
+from .micro_operators import DECOMPOSITIONS
 
 SCRIPT = Path(__file__).with_name("micro_convert.py")
 DEFAULT_PYTHON = Path(".venv-micro", "bin", "python")
@@ -50,10 +52,10 @@ class MicroExport:
 
 
 def check_python(python: str | Path) -> Path:
-    """The Python of `make micro`, if it is there.
+    """The Python of `make micro`, if it is there and can be run.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: It is not, or cannot.
 
     Example:
         >>> import sys
@@ -61,9 +63,9 @@ def check_python(python: str | Path) -> Path:
         True
     """
     python = Path(python)
-    if not python.is_file():
+    if not (python.is_file() and os.access(python, os.X_OK)):
         raise ConfigError(
-            f"--micro-python {python}: there is no such file; `make micro` sets up "
+            f"--micro-python {python}: there is no such program; `make micro` sets up "
             "the environment of LiteRT and TensorFlow Lite Micro"
         )
     return python
@@ -90,7 +92,8 @@ def export_micro(
         python: The Python of `make micro`.
 
     Raises:
-        ConfigError: There is no such Python, or the conversion or a runtime fails.
+        ConfigError: There is no such Python, or the tracing, the conversion or a
+            runtime fails.
     """
     python = check_python(python)
     with TemporaryDirectory() as name, torch.no_grad():
@@ -118,14 +121,25 @@ def export_program(model: nn.Module, image: Tensor) -> torch.export.ExportedProg
         model: In evaluation; takes (1, C, H, W).
         image: (1, C, H, W).
 
+    Raises:
+        ConfigError: PyTorch cannot trace it.
+
     Example:
         >>> program = export_program(nn.Conv2d(3, 4, 1).eval(), torch.rand(1, 3, 6, 8))
         >>> program.module()(torch.rand(1, 6, 8, 3)).shape
         torch.Size([1, 4, 6, 8])
     """
     image = image.permute(0, 2, 3, 1).contiguous()
-    program = torch.export.export(_ChannelsLast(model).eval(), (image,))
-    return program.run_decompositions(DECOMPOSITIONS)
+    try:
+        with warnings.catch_warnings():  # of PyTorch's, about code of its own
+            warnings.simplefilter("ignore", FutureWarning)
+            program = torch.export.export(_ChannelsLast(model).eval(), (image,))
+            return program.run_decompositions(DECOMPOSITIONS)
+    except Exception as error:  # anything: networks have operators of their own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"{type(model).__name__} cannot be traced by torch.export: {reason}"
+        ) from error
 
 
 class _ChannelsLast(nn.Module):
@@ -137,45 +151,6 @@ class _ChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x.permute(0, 3, 1, 2))
-
-
-def _softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """Softplus without a choice between two: TensorFlow Lite Micro has no SELECT."""
-    x = beta * x
-    return (x.relu() + (-x.abs()).exp().log1p()) / beta
-
-
-def _gather(x: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
-    """A gather of the same places in every row of one image, as a look-up of columns.
-
-    LiteRT's gather wraps negative places round, by a SELECT_V2 of integers.
-    """
-    alike = x.dim() == 3 and dim == 2 and x.shape[0] == 1 and index.stride(1) == 0
-    if not alike:
-        return NotImplemented
-    return nn.functional.embedding(index[0, 0], x[0].t()).t()[None]
-
-
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
-) -> Tensor:
-    """Attention to one token, whose share is 1."""
-    if key.shape[-2] != 1:
-        return NotImplemented
-    return value.expand(*query.shape[:-1], value.shape[-1])
-
-
-def _softmax(x: Tensor, dim: int, *args: Any, **kwargs: Any) -> Tensor:
-    """The softmax of one value: LiteRT makes of it a difference that is always 0."""
-    return torch.ones_like(x) if x.shape[dim] == 1 else NotImplemented
-
-
-DECOMPOSITIONS = {
-    torch.ops.aten.scaled_dot_product_attention.default: _attend,
-    torch.ops.aten.softmax.int: _softmax,
-    torch.ops.aten.softplus.default: _softplus,
-    torch.ops.aten.gather.default: _gather,
-}
 
 
 def _channels_last(images: Tensor) -> np.ndarray:

@@ -16,9 +16,12 @@ STEP = 200  # bytes that are kept for an operation
 NLP = dict(type="SelfAttentivePool2d", normalize=False)
 # What TensorFlow Lite Micro used, in bytes, float32 and int8: docs/deployment/memory.md
 POOLS = {
+    "AdaptiveExponentialPool2d": (49152, 43008),
     "AttentionPool2d": (1056768, 1050624),
     "AvgPool2d": (11264, 2816),
     "BlurPool2d": (18592, 4672),
+    "DeformableSelfAttentivePool2d": (1067008, 1053184),
+    "GaussianPool2d": (26624, 6656),
     "LocalImportancePool2d": (24576, 18432),
     "MaxPool2d": (11264, 2816),
     "MixedPool2d": (1073152, 1060864),
@@ -89,6 +92,7 @@ def test_a_residual_block():
         (nn.MaxPool2d(3, 2, padding=1), 17, None),
         (nn.AvgPool2d(3, 1, padding=1), 16, 18),
         (nn.AvgPool2d(3, 1, padding=1, count_include_pad=False), 16, None),
+        (nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), 17, 19),
         (nn.AvgPool2d(2), 17, None),
     ],
 )
@@ -123,6 +127,15 @@ def test_an_exponential_is_computed_in_float32():
     ]  # fmt: skip
     assert measure(model, (2, 6, 6), 2).peak.live_bytes == 2 * n + 8 * n
     assert measure(model, (2, 6, 6), 4).peak.live_bytes == 4 * 3 * n
+
+
+def test_what_follows_in_float32_reads_the_float32_result():
+    n = 2 * 36
+    model = Net(lambda _, x: (x / (x * x)).exp() / 2)
+    assert steps(model, (2, 6, 6)) == [
+        ("input", n), ("mul", 2 * n), ("dequantize", 6 * n), ("dequantize", 9 * n),
+        ("div", 12 * n), ("exp", 8 * n), ("quantize", 5 * n), ("div", 2 * n),
+    ]  # fmt: skip
 
 
 def test_attention_makes_two_matrices_of_all_heads():
@@ -176,7 +189,8 @@ def test_pools_as_measured(pool, num_bytes):
     )  # fmt: skip
     used = POOLS[pool][num_bytes == 1]
     planned = measure(model, (3, 16, 16), num_bytes).planned_bytes
-    assert planned == pytest.approx(used, rel=0.03)
+    chain = pool == "AdaptiveExponentialPool2d"  # of float32 operations, in int8
+    assert planned == pytest.approx(used, rel=0.1 if chain else 0.03)
 
 
 @pytest.mark.parametrize("name", MOBILENETS)

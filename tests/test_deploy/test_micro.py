@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmcv.cnn import HSigmoid
 from torch import nn
 
 from attnpool_mm.deploy.micro import (
@@ -73,6 +74,20 @@ def test_rewritten_operators_give_the_same(pool):
     assert "softplus" not in names_in(program) and "gather" not in names_in(program)
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1), (3, 4, 1), (5, 3, 2)])
+@pytest.mark.parametrize("size", [(7, 9), (8, 6)])
+def test_means_of_what_is_inside_the_map(size, window, ceil_mode):
+    pool = nn.AvgPool2d(*window, ceil_mode=ceil_mode, count_include_pad=False)
+    x = torch.randn(1, 3, *size)
+    program = export_program(pool, x)
+    assert difference_of(program, pool, x) < 1e-6
+    (traced,) = program.graph.find_nodes(
+        op="call_function", target=torch.ops.aten.avg_pool2d.default
+    )
+    assert len(traced.args) == 3 and not traced.kwargs  # kernel and stride alone
+
+
 @pytest.mark.parametrize("blocks", [None, 2])
 def test_attention_to_one_token(blocks):
     pool = build_pool(dict(type="SelfAttentivePool2d", normalize=False), 8, 2).eval()
@@ -107,6 +122,26 @@ def test_what_fails_in_the_other_environment(script, said, tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")  # what a user would see
+def test_what_is_between_0_and_1_is_traced_as_between_0_and_6():
+    gate, x = HSigmoid(), 4 * images(1)  # of MobileNetV3
+    program = export_program(gate, x)
+    assert difference_of(program, gate, x) < 1e-6
+    assert "clamp" not in names_in(program)
+
+
+class Brightest(nn.Module):
+    """What torch.export cannot trace: what runs depends on the image."""
+
+    def forward(self, x):
+        return x if x.max() > 0 else -x
+
+
+def test_what_cannot_be_traced():
+    with pytest.raises(ConfigError, match="Brightest"):
+        export_program(Brightest(), images(1))
+
+
 def test_agreement():
     truth = np.array([[0.0, 1.0], [3.0, 2.0]])
     other = np.array([[0.5, 1.0], [2.0, 4.0]])
@@ -122,9 +157,14 @@ needs_micro = pytest.mark.skipif(
 @pytest.mark.slow
 @needs_micro
 @pytest.mark.parametrize("quantized", [False, True])
-@pytest.mark.parametrize("pool", pool_names())
+@pytest.mark.parametrize("pool", [*pool_names(), "original"])
 def test_every_pool(pool, quantized, tmp_path):
-    model, x = network(pool), images(16)
+    if pool == "original":  # whose windows overlap
+        model = network("LocalImportancePool2d", form="original")
+        nn.init.constant_(model[3].norm.weight, 0.3)
+    else:
+        model = network(pool)
+    x = images(16)
     exported = export_micro(
         model, x, tmp_path / "model.tflite", x if quantized else None, PYTHON
     )

@@ -40,10 +40,14 @@ def checkpoint(tmp_path_factory):
     ("arguments", "said"),
     [
         (["--micro-python", "no/python"], "make micro"),
+        (["--micro-python", __file__], "make micro"),
         (["--calibration", "0"], "--calibration=0"),
         (["--images", "-1"], "--images=-1"),
         (["--attention-limit", "much"], "--attention-limit='much'"),
         (["--out", "nowhere/model.tflite"], "nowhere"),
+        (["--out", "no.pth"], "no.pth: a file that is not"),
+        (["--json", "nowhere/all.json"], "nowhere"),
+        (["--json", "model.tflite"], "model.tflite: a file that is not"),
     ],
 )
 def test_options_are_refused_before_any_work(
@@ -71,6 +75,16 @@ def test_a_detector(tool, error_of, tmp_path):
         sys.executable,
     )  # fmt: skip
     assert DETECTOR.name in error and "classifier" in error
+
+
+def test_missing_images(tool, error_of, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = ROOT / "configs" / "classification" / "visual_wake_words"
+    error = error_of(
+        tool, config / "mobilenet-v2-strided_1xb64_vww.py", checkpoint, "--out", "m",
+        "--micro-python", sys.executable,
+    )  # fmt: skip
+    assert "train_dataloader.dataset" in error
 
 
 @pytest.mark.parametrize(

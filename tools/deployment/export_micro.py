@@ -96,7 +96,12 @@ def check(args: argparse.Namespace) -> None:
     check_int("--images", args.images)
     if args.attention_limit is not None:
         parse_size(args.attention_limit, "--attention-limit")
-    preflight.check_target(Path(args.out), Path(args.config))
+    files = [Path(file) for file in (args.config, args.checkpoint, args.out)]
+    for source in files[:2]:
+        preflight.check_target(Path(args.out), source)
+    if args.json:
+        for source in files:
+            preflight.check_target(Path(args.json), source)
 
 
 def load_images(
@@ -174,6 +179,7 @@ def run(args: argparse.Namespace) -> None:
             "export_onnx.py exports what comes before the boxes"
         )
     size = None if args.shape is None else input_shape(cfg, args.shape)
+    preflight.check_data_paths(cfg, ("test",) if args.float else ("train", "test"))
     model = trained.load_trained(cfg, args)
     with torch.no_grad():
         images = load_images(cfg, model, "test", args.images, size)
