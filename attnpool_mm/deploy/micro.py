@@ -168,7 +168,11 @@ def _run(python: Path, folder: Path) -> None:
         capture_output=True,
         text=True,
         errors="replace",
-        env={**os.environ, "TQDM_DISABLE": "1"},
+        env={
+            **os.environ,
+            "TQDM_DISABLE": "1",
+            "PYTHONWARNINGS": "ignore::FutureWarning",  # of PyTorch's, about itself
+        },
     )
     if done.returncode == 0:
         return
@@ -186,7 +190,11 @@ def _run(python: Path, folder: Path) -> None:
 
 def _last_lines(text: str, count: int) -> str:
     """The last lines that say something; those of a traceback are indented."""
-    lines = [line for line in text.splitlines() if line[:1].strip()]
+    lines = [
+        line
+        for line in text.splitlines()
+        if line[:1].strip() and not line.startswith("Traceback ")
+    ]
     return "; ".join(lines[-count:]) or "it gave no message"
 
 

@@ -17,6 +17,7 @@ from mmengine.registry import (
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from .checks import check_int
 from .errors import ConfigError
 
 # The argument that sets the images' size, of the transforms that do
@@ -217,7 +218,8 @@ def input_shape(cfg: Config, shape: list[int] | None = None) -> tuple[int, ...]:
             with.
 
     Raises:
-        ConfigError: There are more values, or none and the config sets no size.
+        ConfigError: There are more values, one is not positive, or there are none and
+            the config sets no size.
     """
     if shape is None:
         try:
@@ -226,6 +228,8 @@ def input_shape(cfg: Config, shape: list[int] | None = None) -> tuple[int, ...]:
             raise ConfigError(f"{error}; or say it with --shape") from error
     if len(shape) > 3:
         raise ConfigError(f"--shape {shape}: one to three integers are accepted")
+    for side in shape:
+        check_int("each of --shape", side)
     return tuple(shape) if len(shape) == 3 else (3, shape[0], shape[-1])
 
 

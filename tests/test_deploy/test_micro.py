@@ -111,7 +111,11 @@ def fake_python(folder, script):
     ("script", "said"),
     [
         ("echo 'No module named litert_torch' >&2; exit 1", "make micro"),
-        ("echo 'LiteRT' > $2/stage; echo 'no such operator' >&2; exit 1", "operator"),
+        (
+            "printf LiteRT > $2/stage; printf 'Traceback (most recent call last):\n"
+            "  in a file\nno such operator\n' >&2; exit 1",
+            "^LiteRT failed: no such operator$",
+        ),
         ("echo 'LiteRT' > $2/stage; kill -6 $$", "signal 6"),
     ],
 )

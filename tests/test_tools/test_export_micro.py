@@ -91,6 +91,7 @@ def test_missing_images(tool, error_of, checkpoint, tmp_path, monkeypatch):
     ("arguments", "said"),
     [
         (["--shape", "1", "32", "32"], "--shape"),
+        (["--shape", "0"], "--shape=0"),
         (["--images", "100000"], "100000"),
         (["--attention-limit", "8B"], "limit=8"),
     ],

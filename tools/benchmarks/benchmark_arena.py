@@ -17,9 +17,15 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from attnpool_mm.analysis.results import text_table, write_json
-from attnpool_mm.deploy.micro import DEFAULT_PYTHON, agreement, export_micro
+from attnpool_mm.deploy.micro import (
+    DEFAULT_PYTHON,
+    agreement,
+    check_python,
+    export_micro,
+)
 from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch
+from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.utils.sizes import parse_size
 
@@ -46,6 +52,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--micro-python", default=str(DEFAULT_PYTHON), metavar="FILE")
     parser.add_argument("--json", metavar="FILE", help="write it, row by row")
     return parser.parse_args()
+
+
+def check(args: argparse.Namespace) -> None:
+    """Check the options, before any work.
+
+    Raises:
+        ConfigError: One cannot be used.
+    """
+    check_python(args.micro_python)
+    for name in ("size", "classes"):
+        check_int(f"--{name}", getattr(args, name))
+    for limit in args.limits:
+        if limit != "none":
+            parse_size(limit, "--limits")
 
 
 def build(arch: str, args: argparse.Namespace) -> nn.Module:
@@ -114,6 +134,7 @@ def main() -> None:
     args = parse_args()
     rows = []
     with launch.one_line_errors():
+        check(args)
         for arch in args.archs:
             for limit in args.limits:
                 rows.append(measure(arch, limit, args))
