@@ -153,3 +153,15 @@ def test_bad_input(
     error = error_of(load_tool("deployment/prune.py"), *arguments)
     assert all(word in error for word in words)
     assert not Path("bad.pth").exists() and not Path("bad.py").exists()
+
+
+def test_a_config_of_another_kind_is_not_overwritten(
+    folder, monkeypatch, tools_undone, error_of
+):
+    monkeypatch.chdir(folder)
+    Path("base.py").write_text("lr = 0.1\n")
+    tool = load_tool("deployment/prune.py")
+    error = error_of(tool, "whole.py", "whole.pth", "--out=base.pth")
+    assert "--out base.pth" in error and "base.py" in error
+    assert Path("base.py").read_text() == "lr = 0.1\n"
+    assert not Path("base.pth").exists()

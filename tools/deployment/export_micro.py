@@ -96,12 +96,10 @@ def check(args: argparse.Namespace) -> None:
     check_int("--images", args.images)
     if args.attention_limit is not None:
         parse_size(args.attention_limit, "--attention-limit")
-    files = [Path(file) for file in (args.config, args.checkpoint, args.out)]
-    for source in files[:2]:
-        preflight.check_target(Path(args.out), source)
+    sources = Path(args.config), Path(args.checkpoint)
+    preflight.check_target(Path(args.out), *sources)
     if args.json:
-        for source in files:
-            preflight.check_target(Path(args.json), source)
+        preflight.check_target(Path(args.json), Path(args.out), *sources)
 
 
 def load_images(

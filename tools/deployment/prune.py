@@ -23,7 +23,7 @@ from attnpool_mm.analysis import Complexity, measure_complexity
 from attnpool_mm.analysis.results import text_table
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.deploy.prune import check_ratio, prune_network
-from attnpool_mm.deploy.pruned_config import pruned_config, write_config
+from attnpool_mm.deploy.pruned_config import BUILDER, pruned_config, write_config
 from attnpool_mm.engine import launch, preflight, trained
 from attnpool_mm.engine.testing import check_test_data, run_test
 from attnpool_mm.models.pruned import changed_shapes
@@ -75,8 +75,14 @@ def config_path(args: argparse.Namespace) -> Path:
     if weights.suffix != ".pth":
         raise ConfigError(f"--out {args.out}: a name that ends in .pth is accepted")
     config = weights.with_suffix(".py")
-    preflight.check_target(weights, Path(args.checkpoint))
-    preflight.check_target(config, Path(args.config))
+    sources = Path(args.checkpoint), Path(args.config)
+    for target in (weights, config):
+        preflight.check_target(target, *sources)
+    if config.exists() and BUILDER not in config.read_text(errors="replace"):
+        raise ConfigError(
+            f"--out {args.out}: {config}, which would be overwritten, is no config of a "
+            "pruned network; another name is accepted"
+        )
     return config
 
 
