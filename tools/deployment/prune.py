@@ -80,7 +80,7 @@ def config_path(args: argparse.Namespace) -> Path:
         preflight.check_target(target, *sources)
     if config.exists() and BUILDER not in config.read_text(errors="replace"):
         raise ConfigError(
-            f"--out {args.out}: {config}, which would be overwritten, is no config of a "
+            f"--out {args.out}: it would overwrite {config}, which is no config of a "
             "pruned network; another name is accepted"
         )
     return config
