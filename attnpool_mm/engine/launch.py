@@ -93,6 +93,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    """Add the option whose values `attnpool_mm.utils.config.input_shape` takes."""
+    parser.add_argument(
+        "--shape",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="channels, height and width of the image; height and width; or one number "
+        "for both (default: 3 channels, the size of the test pipeline)",
+    )
+
+
 def add_partial(parser: argparse.ArgumentParser) -> None:
     """Add the option of the tools that judge a network by its weights."""
     parser.add_argument(

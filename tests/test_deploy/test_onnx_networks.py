@@ -53,14 +53,6 @@ BACKBONES = {
 QUICK = ("resnet", "spem")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def classifier(backbone, channels, num_classes=5, **preprocessor):
     init_default_scope("mmpretrain")
     preprocessor = dict(mean=[120.0] * 3, std=[60.0] * 3, to_rgb=True) | preprocessor

@@ -35,14 +35,6 @@ LEAST = [
 pytestmark = pytest.mark.filterwarnings("ignore:SelfAttentivePool2d with patch_size")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def exported(cfg, stride, path, dynamic=True, size=(24, 20)):
     """A pool with random weights, and the network of its ONNX file."""
     pool = randomized(build_pool(cfg, 4, stride)).eval()

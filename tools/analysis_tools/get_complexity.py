@@ -46,14 +46,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="config files")
-    parser.add_argument(
-        "--shape",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="channels, height and width of the image; height and width; or one "
-        "number for both (default: 3 channels, the size of each test pipeline)",
-    )
+    launch.add_shape(parser)
     memory_options.add_arguments(parser)
     parser.add_argument(
         "--depth",

@@ -58,15 +58,7 @@ def parse_args() -> argparse.Namespace:
         metavar="N",
         help="images of the test set that the outputs are compared on (default: 100)",
     )
-    parser.add_argument(
-        "--shape",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="channels, height and width of the image; height and width; or one number "
-        "for both: the images are resized to it (default: as the test pipeline gives "
-        "them)",
-    )
+    launch.add_shape(parser)
     parser.add_argument(
         "--attention-limit",
         metavar="SIZE",

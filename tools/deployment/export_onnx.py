@@ -49,14 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     trained.add_arguments(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="the ONNX file")
-    parser.add_argument(
-        "--shape",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="channels, height and width of the image; height and width; or one number "
-        "for both (default: 3 channels, the size of the test pipeline)",
-    )
+    launch.add_shape(parser)
     parser.add_argument(
         "--dynamic",
         action="store_true",

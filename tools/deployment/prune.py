@@ -49,14 +49,7 @@ def parse_args() -> argparse.Namespace:
         metavar="FILE.pth",
         help="the weights go here, the config to FILE.py beside them",
     )
-    parser.add_argument(
-        "--shape",
-        type=int,
-        nargs="+",
-        metavar="N",
-        help="channels, height and width of an image; height and width; or one number "
-        "for both (default: 3 channels, the size of the test pipeline)",
-    )
+    launch.add_shape(parser)
     parser.add_argument(
         "--no-test",
         action="store_true",
