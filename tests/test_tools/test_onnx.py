@@ -114,7 +114,7 @@ def test_bad_input_of_the_export(trained, export_tool, error_of, tmp_path, monke
             "test_dataloader.dataset has 10 classes",
         ),
         ((config, checkpoint, *out, "--shape", 1, 2, 3, 4), "--shape"),
-        ((config, checkpoint, *out, "--shape", 1, 32, 32), "1x32x32"),
+        ((config, checkpoint, *out, "--shape", 1, 32, 32), "(1, 32, 32)"),
         ((config, checkpoint, *out, "--dynamic", "--shape", 9), "least size"),
     ]
     for arguments, named in cases:
