@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from inspect import isroutine
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,18 @@ class AtomicCheckpointHook(CheckpointHook):
         """Save the best checkpoint; from now on checkpoints are validated ones."""
         runner.message_hub.update_info(VALIDATED, runner.epoch)
         super().after_val_epoch(runner, metrics)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leave out the functions of schedulers, such as `OneCycleLR`'s.
+
+        A file with a function names code, and loading it is refused. A scheduler that
+        goes on has its own.
+        """
+        states = checkpoint.get("param_schedulers") or []
+        by_optimizer = states.values() if isinstance(states, dict) else [states]
+        for state in chain.from_iterable(by_optimizer):
+            for name in [k for k, value in state.items() if isroutine(value)]:
+                del state[name]
 
     def save_interrupted(self, runner: Runner, meta: dict) -> str:
         """Write the file from which a training that is stopped now goes on.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from kill_points import forked, kill_at
 from mmengine.hooks import Hook
-from trainings import train
+from trainings import Recorder, make_runner, train
 
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.engine.checkpointing import CheckpointWriteError, write_atomically
@@ -141,3 +141,21 @@ def test_a_refused_write_is_one_line(tmp_path):
     with pytest.raises(CheckpointWriteError, match="file/x") as error:
         write_atomically(tmp_path / "file/x", b"")
     assert "\n" not in str(error.value)
+
+
+def test_a_scheduler_with_a_function_resumes(tmp_path):
+    """`OneCycleLR` keeps its annealing function, which no file of data can name."""
+    cycle = dict(type="OneCycleLR", eta_max=0.1, total_steps=20, end=20, by_epoch=False)
+    rates = {}
+    for name, epochs in (("whole", 2), ("part", 1), ("part", 2)):
+        folder = tmp_path / name
+        loop = dict(by_epoch=True, max_epochs=epochs)
+        resume = (folder / "epoch_1.pth").exists()
+        runner = make_runner(
+            folder, Recorder(), train_cfg=loop, param_scheduler=[cycle], resume=resume
+        )
+        runner.train()
+        rates[name] = runner.optim_wrapper.get_lr()["lr"]
+    (state,) = load_checkpoint_file(folder / "epoch_1.pth")["param_schedulers"]
+    assert "last_step" in state and "anneal_func" not in state
+    assert runner.iter == 8 and rates["part"] == rates["whole"]
