@@ -33,6 +33,26 @@ def _gather(x: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) ->
     return F.embedding(index[0, 0], x[0].t()).t()[None]
 
 
+def _conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Tensor:
+    """A 1×1 convolution of one pixel, as a linear layer.
+
+    LiteRT's converter makes a product of it where the pixel was a token before, and
+    refuses its own product for the number of its dimensions.
+    """
+    one = x.shape[2:] == weight.shape[2:] == (1, 1) and groups == 1
+    if not one or max(padding) > 0:
+        return NotImplemented
+    return F.linear(x[..., 0, 0], weight[..., 0, 0], bias)[..., None, None]
+
+
 def _attend(
     query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
@@ -89,6 +109,7 @@ def _windows(side: int, kernel: int, stride: int, padding: int, ceil_mode: bool)
 
 DECOMPOSITIONS = {
     torch.ops.aten.avg_pool2d.default: _avg_pool2d,
+    torch.ops.aten.conv2d.default: _conv2d,
     torch.ops.aten.scaled_dot_product_attention.default: _attend,
     torch.ops.aten.softmax.int: _softmax,
     torch.ops.aten.softplus.default: _softplus,

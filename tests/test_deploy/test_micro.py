@@ -141,6 +141,17 @@ class Brightest(nn.Module):
         return x if x.max() > 0 else -x
 
 
+@pytest.mark.parametrize(("kernel", "padding", "linear"), [(1, 0, True), (3, 1, False)])
+def test_a_convolution_of_one_pixel_is_a_linear_layer(kernel, padding, linear):
+    conv = nn.Conv2d(3, 5, kernel, padding=padding)
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv)
+    x = images(1)
+    program = export_program(model, x)
+    assert difference_of(program, model, x) < 1e-5
+    # LiteRT fails at the convolution where the pixel was a token of attention.
+    assert ("conv2d" not in names_in(program)) is linear
+
+
 def test_what_cannot_be_traced():
     with pytest.raises(ConfigError, match="Brightest"):
         export_program(Brightest(), images(1))
