@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -223,9 +224,17 @@ def test_metrics_are_those_of_training_and_of_the_model(folder, trained, model):
 
 @pytest.fixture
 def tool(folder, monkeypatch, tools_undone, output_of):
-    """Run a tool in this process, from the folder of the pictures."""
+    """Run a tool in this process, from the folder of the pictures.
+
+    No two runs are within one second, by which MMEngine names their folders.
+    """
     monkeypatch.chdir(folder)
-    return lambda script, *args: output_of(load_tool(script), *args)
+
+    def run(script, *arguments):
+        time.sleep(1 - time.time() % 1)
+        return output_of(load_tool(script), *arguments)
+
+    return run
 
 
 def test_predictions_with_test_time_augmentation(folder, trained, model, tool):
