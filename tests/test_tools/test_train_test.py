@@ -13,12 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tool_modules
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, init_default_scope
 from mmpretrain.registry import MODELS
-from tool_modules import load_tool
 
 from attnpool_mm.checkpoint import load_checkpoint_file
 
@@ -224,17 +224,15 @@ def test_metrics_are_those_of_training_and_of_the_model(folder, trained, model):
 
 @pytest.fixture
 def tool(folder, monkeypatch, tools_undone, output_of):
-    """Run a tool in this process, from the folder of the pictures.
-
-    No two runs are within one second, by which MMEngine names their folders.
-    """
+    """Run a tool in this process, from the folder of the pictures."""
     monkeypatch.chdir(folder)
+    return lambda script, *args: output_of(load_tool(script), *args)
 
-    def run(script, *arguments):
-        time.sleep(1 - time.time() % 1)
-        return output_of(load_tool(script), *arguments)
 
-    return run
+def load_tool(script):
+    """A tool to run in a second of its own, by which MMEngine names a run."""
+    time.sleep(1 - time.time() % 1)
+    return tool_modules.load_tool(script)
 
 
 def test_predictions_with_test_time_augmentation(folder, trained, model, tool):
