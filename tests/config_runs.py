@@ -45,6 +45,7 @@ def write_data_sets(folder):
     written = {10: write_cifar(folder / "cifar10")}
     written[100] = write_cifar(folder / "cifar100", 100)
     write_mnist(folder / "mnist")
+    write_mnist(folder / "fashion-mnist")
     write_stl10(folder / "stl10")
     write_imagenet(folder / "imagenet")
     # COCO's numbers go to 90, for 80 categories

@@ -2,13 +2,16 @@
 
 from .digits import Digits, load_digit_images, split_indices
 from .digits_coco import DigitScenes, Scene, write_digits_coco
+from .mnist import MNIST, FashionMNIST
 from .stl10 import STL10
 from .visual_wake_words import VisualWakeWords, read_wake_word_labels
 
 __all__ = [
+    "MNIST",
     "STL10",
     "DigitScenes",
     "Digits",
+    "FashionMNIST",
     "Scene",
     "VisualWakeWords",
     "load_digit_images",

@@ -101,7 +101,7 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="N",
         help="channels, height and width of the image; height and width; or one number "
-        "for both (default: 3 channels, the size of the test pipeline)",
+        "for both (default: the backbone's channels, the size of the test pipeline)",
     )
 
 

@@ -110,13 +110,15 @@ def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
         _check(f"{key}.ann_file", os.path.join(root, ann_file), advice)
     if any(is_remote(step) for step in dataset.get("pipeline") or []):
         return
-    prefix = dataset.get("data_prefix") or ""
+    prefix, how_to_get = dataset.get("data_prefix") or "", ""
     if not ann_file:
         if not (root or prefix):  # embedded
             return
         kind = registered_class(dataset.get("type"), DATASETS, scope)
         if kind is None or dataset.get("download", downloads(kind)):
             return
+        if how_to_get := getattr(kind, "HOW_TO_GET", ""):
+            how_to_get = f"; {how_to_get}"
     named = isinstance(prefix, dict)
     for name, folder in prefix.items() if named else [(None, prefix)]:
         if not isinstance(folder, str) or (ann_file and not folder):
@@ -126,7 +128,7 @@ def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
             prefix_key = f"{key}.data_root"
         advice = f"{key}.data_root" if root else prefix_key
         path = os.path.join(root, folder) if folder else root
-        _check(prefix_key, path, f"{advice}=FOLDER")
+        _check(prefix_key, path, f"{advice}=FOLDER{how_to_get}")
 
 
 def downloads(kind: type) -> bool:

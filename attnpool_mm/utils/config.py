@@ -22,7 +22,8 @@ from .errors import ConfigError
 
 # The argument that sets the images' size, of the transforms that do
 RESIZING = {"Resize": "scale", "ResizeEdge": "scale", "CenterCrop": "crop_size"}
-CROPPING = {"RandomCrop": "crop_size", "RandomResizedCrop": "scale"}
+PADDING = {"RandomCrop": "crop_size"}  # to a margin all round, where it is tested with
+CROPPING = {**PADDING, "RandomResizedCrop": "scale"}
 # Neither MMPretrain nor MMDetection has such a registry of its own
 UNSCOPED = (FUNCTIONS, STRATEGIES)
 RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
@@ -145,7 +146,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
         ...     test_dataloader=dict(dataset=dict(pipeline=pipeline)))))
         (224, 224)
     """
-    size = _last_size(cfg, "test_dataloader", RESIZING)
+    size = _last_size(cfg, "test_dataloader", {**RESIZING, **PADDING})
     size = size or _last_size(cfg, "train_dataloader", CROPPING)
     if size is None:
         raise ConfigError(
@@ -214,23 +215,25 @@ def input_shape(cfg: Config, shape: list[int] | None = None) -> tuple[int, ...]:
     Args:
         cfg: A whole config.
         shape: The values of `--shape`: channels, height and width; height and width; or
-            one number for both. Default: 3 channels, the size that the config tests
-            with.
+            one number for both. Default: the size that the config tests with, and the
+            `in_channels` of its backbone, or 3.
 
     Raises:
         ConfigError: There are more values, one is not positive, or there are none and
             the config sets no size.
     """
+    backbone = (cfg.get("model") or {}).get("backbone") or {}
+    channels = backbone.get("backbone", backbone).get("in_channels", 3)
     if shape is None:
         try:
-            return (3, *image_size(cfg))
+            return (channels, *image_size(cfg))
         except ConfigError as error:
             raise ConfigError(f"{error}; or say it with --shape") from error
     if len(shape) > 3:
         raise ConfigError(f"--shape {shape}: one to three integers are accepted")
     for side in shape:
         check_int("each of --shape", side)
-    return tuple(shape) if len(shape) == 3 else (3, shape[0], shape[-1])
+    return tuple(shape) if len(shape) == 3 else (channels, shape[0], shape[-1])
 
 
 def counted_method(cfg: Config) -> str:

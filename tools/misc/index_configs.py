@@ -31,7 +31,7 @@ from attnpool_mm.utils.config import (
     build_for_counting,
     counted_method,
     datasets_of,
-    image_size,
+    input_shape,
     type_name,
 )
 from attnpool_mm.utils.errors import ConfigError
@@ -145,14 +145,14 @@ def config_row(
     name = path.relative_to(ROOT).as_posix()
     try:
         cfg = cfg or launch.read_config(str(path))
-        size, method = image_size(cfg), counted_method(cfg)
-        key = json.dumps([_without_init(cfg.model), size], default=str)
+        shape, method = input_shape(cfg), counted_method(cfg)
+        key = json.dumps([_without_init(cfg.model), shape], default=str)
         if key not in _measured:
             model = build_for_counting(cfg) if model is None else model
-            _measured[key] = measure_complexity(model, (3, *size), method=method)
+            _measured[key] = measure_complexity(model, shape, method=method)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
-    whole = _measured[key]
+    whole, size = _measured[key], shape[1:]
     peak_bytes = max(
         operation.live_bytes
         for operation in whole.operations
@@ -229,7 +229,11 @@ def training_data(cfg: Config) -> str:
     _, dataset = next(datasets_of(cfg.train_dataloader.dataset, ""))
     kind = type_name(dataset)
     name = kind.removesuffix("Dataset") or kind
-    known = {"Coco": "COCO", "ImageNet": "ImageNet-1k"}  # what they are called else
+    known = {  # what they are called else
+        "Coco": "COCO",
+        "FashionMNIST": "Fashion-MNIST",
+        "ImageNet": "ImageNet-1k",
+    }
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     name = known.get(name, re.sub(r"(?<=[A-Za-z])(?=\d)", "-", words))
     classes = (dataset.get("metainfo") or {}).get("classes")
@@ -237,15 +241,17 @@ def training_data(cfg: Config) -> str:
 
 
 def collection(cfg: Config) -> str:
-    """The paper that a config is from: SPEM's networks have attention, or are CIFAR's.
+    """The paper that a config is from.
 
-    LIP's have its name. The other configs compare pools.
+    SPEM's networks have attention, or are CIFAR's with bottlenecks. LIP's have its
+    name. The other configs compare pools.
     """
     backbone = cfg.model.backbone
     if type_name(backbone).startswith("LIP"):
         return "LIP"
+    bottlenecks = backbone.get("block", "bottleneck") == "bottleneck"
     spem = (
-        type_name(backbone) == "AttnPoolResNetCIFAR"
+        (type_name(backbone) == "AttnPoolResNetCIFAR" and bottlenecks)
         or backbone.get("attention_cfg") is not None
         or backbone.get("plugins") is not None
     )
