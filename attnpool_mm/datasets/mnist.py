@@ -148,10 +148,6 @@ class FashionMNIST(MNIST, PlainFashionMNIST):
     Benchmarking Machine Learning Algorithms", 2017, arXiv 1708.07747.
     """
 
-    METAINFO = PlainFashionMNIST.METAINFO
-    train_list = PlainFashionMNIST.train_list
-    test_list = PlainFashionMNIST.test_list
-    url_prefix = PlainFashionMNIST.url_prefix
     HOW_TO_GET = (
         "apt-get install dataset-fashion-mnist, on Debian, puts it where "
         f"ATTNPOOL_DATA=/usr/share/datasets finds it; {MNIST.HOW_TO_GET}"

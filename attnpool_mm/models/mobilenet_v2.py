@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from mmcv.cnn import ConvModule
 from mmpretrain.models.backbones.mobilenet_v2 import MobileNetV2
 from torch import nn
 
@@ -40,6 +41,7 @@ class AttnPoolMobileNetV2(MobileNetV2):
             that have a shortcut; or a list with a config or None a stage.
         conv_cfg: Type of the convolutions, e.g. `dict(type='DynamicConv2d')`; a pool
             takes a `conv_cfg` of its own. Default: `nn.Conv2d`.
+        in_channels: Channels of the image, 1 for a grey one.
         **kwargs: The parent's other arguments: `widen_factor`, `frozen_stages`,
             `norm_eval`, `with_cp`, `init_cfg`, ….
 
@@ -74,12 +76,14 @@ class AttnPoolMobileNetV2(MobileNetV2):
         out_indices: Sequence[int] = (7,),
         attention_cfg: dict | Sequence[dict | None] | None = None,
         conv_cfg: dict | None = None,
+        in_channels: int = 3,
         **kwargs: Any,
     ):
         self.strides = check_by_stage("strides", strides, len(self.arch_settings))
         pools = pool_cfg_by_stage(pool_cfg, self.strides)
         check_choice("pool_position", pool_position, ("stage_start", "first_block"))
         check_int("stem_stride", stem_stride)
+        check_int("in_channels", in_channels)
         self.attention_cfg = attention_cfg_by_stage(attention_cfg, len(self.strides))
         # The parent reads the strides off its table of stages.
         self.arch_settings = [
@@ -92,6 +96,16 @@ class AttnPoolMobileNetV2(MobileNetV2):
             conv_cfg=resolve_conv_cfg(conv_cfg),
             **kwargs,
         )
+        if in_channels != 3:  # the parent's
+            self.conv1 = ConvModule(
+                in_channels,
+                self.conv1.out_channels,
+                3,
+                padding=1,
+                conv_cfg=self.conv_cfg,
+                norm_cfg=self.norm_cfg,
+                act_cfg=self.act_cfg,
+            )
         self.conv1.conv.stride = (stem_stride, stem_stride)
         if stem_pool_cfg is not None:
             pool = build_pool(stem_pool_cfg, self.conv1.out_channels, stride=2)

@@ -21,9 +21,13 @@ from .checks import check_int
 from .errors import ConfigError
 
 # The argument that sets the images' size, of the transforms that do
-RESIZING = {"Resize": "scale", "ResizeEdge": "scale", "CenterCrop": "crop_size"}
-PADDING = {"RandomCrop": "crop_size"}  # to a margin all round, where it is tested with
-CROPPING = {**PADDING, "RandomResizedCrop": "scale"}
+RESIZING = {
+    "Resize": "scale",
+    "ResizeEdge": "scale",
+    "CenterCrop": "crop_size",
+    "torchvision/CenterCrop": "size",
+}
+CROPPING = {"RandomCrop": "crop_size", "RandomResizedCrop": "scale"}
 # Neither MMPretrain nor MMDetection has such a registry of its own
 UNSCOPED = (FUNCTIONS, STRATEGIES)
 RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
@@ -146,7 +150,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
         ...     test_dataloader=dict(dataset=dict(pipeline=pipeline)))))
         (224, 224)
     """
-    size = _last_size(cfg, "test_dataloader", {**RESIZING, **PADDING})
+    size = _last_size(cfg, "test_dataloader", RESIZING)
     size = size or _last_size(cfg, "train_dataloader", CROPPING)
     if size is None:
         raise ConfigError(

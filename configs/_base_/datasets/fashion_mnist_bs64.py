@@ -12,17 +12,18 @@ data_preprocessor = dict(
 )
 
 train_pipeline = [
-    dict(type="Resize", scale=28),  # nothing to do, but at another image size
+    dict(type="Resize", scale=28),  # their size already; another image size scales it
     dict(type="RandomCrop", crop_size=32, padding=4),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackInputs"),
 ]
 test_pipeline = [
-    # for photographs: the mean of the three channels
-    dict(type="RandomGrayscale", prob=1.0),
     dict(type="Resize", scale=28),
-    # 28 + 2 + 2: there is one place for it, the middle
-    dict(type="RandomCrop", crop_size=32, padding=2),
+    # a photograph's three channels become one too; OpenCV repeats a grey image's for PIL
+    dict(type="NumpyToPIL", to_rgb=True),
+    dict(type="torchvision/Grayscale"),
+    dict(type="torchvision/CenterCrop", size=32),  # pads
+    dict(type="PILToNumpy"),
     dict(type="PackInputs"),
 ]
 

@@ -1,6 +1,6 @@
 # MNIST in data/mnist, or in mnist/ of the folder that ATTNPOOL_DATA names; MMPretrain
 # downloads it there. 28x28 pixels, enlarged to 32x32.
-dataset_type = "MNIST"
+dataset_type = "attnpool_mm.MNIST"
 data_root = "{{$ATTNPOOL_DATA:data}}/mnist"
 data_preprocessor = dict(
     num_classes=10,
@@ -36,7 +36,11 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
-        type=dataset_type, data_root=data_root, split="train", pipeline=train_pipeline
+        type=dataset_type,
+        data_root=data_root,
+        split="train",
+        download=True,
+        pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
@@ -48,7 +52,8 @@ val_dataloader = dict(
         type=dataset_type,
         data_root=data_root,
         split="test",
-        test_mode=True,  # it is this that chooses the test images
+        test_mode=True,
+        download=True,
         pipeline=test_pipeline,
     ),
 )

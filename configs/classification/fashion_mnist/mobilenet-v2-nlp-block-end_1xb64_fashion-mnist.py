@@ -1,0 +1,7 @@
+_base_ = "./mobilenet-v2-strided_1xb64_fashion-mnist.py"
+
+model = dict(
+    backbone=dict(
+        pool_cfg=dict(type="SelfAttentivePool2d", num_heads=2, normalize=False)
+    )
+)

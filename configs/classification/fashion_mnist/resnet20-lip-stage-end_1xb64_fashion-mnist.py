@@ -1,0 +1,3 @@
+_base_ = "./resnet20-strided_1xb64_fashion-mnist.py"
+
+model = dict(backbone=dict(pool_cfg=dict(type="LocalImportancePool2d")))
