@@ -78,6 +78,7 @@ HOOKS = PluginRegistry(
         "attnpool_mm.engine.dynamic_conv",
         "attnpool_mm.engine.epoch_seed",
         "attnpool_mm.engine.invalid_loss",
+        "attnpool_mm.engine.robustness",
         "attnpool_mm.engine.spem",
     ],
 )

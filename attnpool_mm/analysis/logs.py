@@ -7,6 +7,7 @@ from ..utils.errors import ConfigError
 
 LOGS = "*/vis_data/scalars.json"
 LAMBDA = "spem_lambda/"  # how the names of the λ of SPEM start
+MEASURES = ("shift_consistency", "corruption/")  # how those of `RobustnessHook` start
 Records = list[tuple[int, dict]]
 
 
@@ -15,13 +16,45 @@ def of_training(record: dict) -> bool:
     return "iter" in record or any(key.startswith(LAMBDA) for key in record)
 
 
+def is_measured(record: dict) -> bool:
+    """Whether a record is of what `RobustnessHook` measures after a training."""
+    return any(key.startswith(MEASURES) for key in record)
+
+
+def read_measures(work_dir: Path) -> dict[str, float]:
+    """What `RobustnessHook` measured in the newest run that it did, {} if in none.
+
+    Args:
+        work_dir: The folder of the training.
+
+    Raises:
+        ConfigError: A log is damaged.
+    """
+    runs = [_read(path) for path in sorted(work_dir.glob(LOGS))]
+    measured = [record for run in runs for record in run if is_measured(record)]
+    newest = measured[-1] if measured else {}
+    return {key: value for key, value in newest.items() if key.startswith(MEASURES)}
+
+
 def read_run(path: Path) -> Records:
     """The records of one `scalars.json`, each with the iteration it is from.
 
     A validation's record, whose step may count epochs, is from the iteration before.
+    What is measured after the training is left out.
     """
     records = []
     iteration = 0
+    for record in _read(path):
+        if is_measured(record):
+            continue
+        if of_training(record):
+            iteration = record["step"]
+        records.append((iteration, record))
+    return records
+
+
+def _read(path: Path) -> list[dict]:
+    records = []
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines, start=1):
         try:
@@ -30,9 +63,7 @@ def read_run(path: Path) -> Records:
             if number == len(lines):  # a training that was killed while it wrote
                 break
             raise ConfigError(f"{path}, line {number}: this is no JSON") from None
-        if of_training(record):
-            iteration = record["step"]
-        records.append((iteration, record))
+        records.append(record)
     return records
 
 
