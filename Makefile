@@ -57,10 +57,10 @@ $(STAMP)-openmmlab: requirements/$(PACKAGES).txt $(STAMP)-mmcv
 	@touch $@
 
 $(STAMP)-project: setup.py requirements/runtime.txt requirements/demo.txt \
-    requirements/onnx.txt requirements/prune.txt requirements/dev.txt \
-    $(STAMP)-openmmlab
+    requirements/onnx.txt requirements/prune.txt requirements/robustness.txt \
+    requirements/dev.txt $(STAMP)-openmmlab
 	@echo "[5/5] attnpool_mm itself, editable (seconds)"
-	@$(INSTALL) --no-build-isolation -e '.[demo,onnx,prune,dev]'
+	@$(INSTALL) --no-build-isolation -e '.[demo,onnx,prune,robustness,dev]'
 	@touch $@
 
 micro: $(MICRO_VENV)/.stamp

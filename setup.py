@@ -45,7 +45,10 @@ setup(
     install_requires=requirements("runtime"),
     extras_require={
         name: requirements(name)
-        for name in ("onedl", "openmmlab", "demo", "onnx", "prune", "dev")
+        for name in (
+            *("onedl", "openmmlab", "demo", "dev"),
+            *("onnx", "prune", "robustness"),
+        )
     },
     classifiers=[
         "Programming Language :: Python :: 3",

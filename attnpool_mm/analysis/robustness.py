@@ -22,6 +22,26 @@ SHIFTS = "shift_consistency"
 CORRUPTION = "corruption/"
 
 
+def check_classifier(cfg: Config) -> None:
+    """Check that a config is a classifier's, with one set of test images.
+
+    Raises:
+        ConfigError: It is a detector's, or has no or several test sets.
+    """
+    scope = cfg.get("default_scope")
+    if scope != "mmpretrain":
+        raise ConfigError(
+            f"default_scope={scope!r}: robustness is measured of classifiers, "
+            "'mmpretrain' is accepted"
+        )
+    outer = (cfg.get("test_dataloader") or {}).get("dataset")
+    found = list(datasets_of(outer, "test_dataloader.dataset"))
+    if len(found) != 1:
+        raise ConfigError(
+            f"test_dataloader has {len(found)} data sets: one is accepted"
+        )
+
+
 class TestImages:
     """A classifier's test images, before its test pipeline and after it.
 
@@ -30,24 +50,15 @@ class TestImages:
         count: How many, spread evenly over the data set. Default: all.
 
     Raises:
-        ConfigError: It is a detector's, it has no test data, more than one test set,
-            or fewer images than `count`.
+        ConfigError: As in `check_classifier`, or there are fewer images than `count`.
     """
 
     __test__ = False  # no test class
 
     def __init__(self, cfg: Config, count: int | None = None):
-        if cfg.get("default_scope") != "mmpretrain":
-            raise ConfigError(
-                f"default_scope={cfg.get('default_scope')!r}: a classifier is expected"
-            )
-        loader = cfg.get("test_dataloader") or {}
-        found = list(datasets_of(loader.get("dataset"), "test_dataloader.dataset"))
-        if len(found) != 1:
-            raise ConfigError(
-                f"test_dataloader has {len(found)} data sets: one is accepted"
-            )
-        ((_, dataset),) = found
+        check_classifier(cfg)
+        loader = cfg.test_dataloader
+        ((_, dataset),) = datasets_of(loader.dataset, "")
         with DefaultScope.overwrite_default_scope("mmpretrain"):
             self.dataset = DATASETS.build(deepcopy(dataset))
         total = len(self.dataset)

@@ -9,10 +9,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..analysis.corruptions import COMMON, check_corruptions
-from ..analysis.robustness import TestImages, measure_robustness
+from ..analysis.robustness import TestImages, check_classifier, measure_robustness
 from ..registry import HOOKS
 from ..utils.checks import check_int
 from . import preflight
+from .work_dir import check_folder
 
 
 @HOOKS.register_module()
@@ -36,8 +37,8 @@ class RobustnessHook(Hook):
 
     Raises:
         ConfigError: An argument is wrong, or imagecorruptions is not installed; before
-            the training, if the config is no classifier's or its test data are not
-            there.
+            the training, if the config is no classifier's, its test data are not
+            there, or `cache` cannot be written to.
 
     Example:
         >>> default_hooks = dict(
@@ -69,7 +70,10 @@ class RobustnessHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the test images, before hours have gone by."""
+        check_classifier(runner.cfg)
         preflight.check_data_paths(runner.cfg, ("test",))
+        if self.options["cache"] is not None:
+            check_folder("cache", self.options["cache"])
         self._images = TestImages(runner.cfg, self.num_images)
 
     def after_train(self, runner: Runner) -> None:

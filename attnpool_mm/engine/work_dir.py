@@ -7,7 +7,21 @@ from ..utils.errors import ConfigError
 
 
 def check_work_dir(path: str) -> None:
+    """Check that files can be written to the work folder, which may be made.
+
+    Raises:
+        ConfigError: As in `check_folder`.
+    """
+    check_folder("work_dir", path, ", with --work-dir")
+
+
+def check_folder(name: str, path: str | Path, hint: str = "") -> None:
     """Check that files can be written to a folder, which may be made.
+
+    Args:
+        name: Of the argument that names it, for the message.
+        path: The folder.
+        hint: What the message ends with, where it cannot be written to.
 
     Raises:
         ConfigError: It is a file, lies below one, or cannot be written to.
@@ -17,13 +31,13 @@ def check_work_dir(path: str) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise ConfigError(
-            f"work_dir={path!r}: {folder} is a file; a folder is accepted"
+            f"{name}={str(path)!r}: {folder} is a file; a folder is accepted"
         )
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise ConfigError(
-            f"work_dir={path!r}: {folder} cannot be written to ({error.strerror}); "
-            "another folder is accepted, with --work-dir"
+            f"{name}={str(path)!r}: {folder} cannot be written to ({error.strerror}); "
+            f"another folder is accepted{hint}"
         ) from error
