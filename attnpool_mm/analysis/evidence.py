@@ -1,0 +1,123 @@
+"""The runs of a plan, summed up over the seeds and compared with the reference."""
+
+import math
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+
+from .comparison import Difference, holm, paired_difference
+from .evidence_file import Levels, Results
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A combination of levels, over its seeds.
+
+    Attributes:
+        levels: What it is, of each axis.
+        seeds: How many seeds the plan has.
+        values: Seed → value, in per cent, of the runs that did not fail.
+        failed: Seed → why its run failed.
+        cost: As in `Run`.
+        step: A training step's time over that of the reference; None if not measured.
+        is_reference: Whether the others are compared with it.
+        difference: From the reference with the same other levels, over the seeds that
+            both have; None for the reference, and where there is no such seed.
+    """
+
+    levels: Levels
+    seeds: int
+    values: dict[int, float]
+    failed: dict[int, str]
+    cost: dict[str, float]
+    step: float | None
+    is_reference: bool
+    difference: Difference | None = None
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds; NaN without any."""
+        return fmean(self.values.values()) if self.values else math.nan
+
+    @property
+    def std(self) -> float:
+        """Of the seeds, with n − 1; NaN of fewer than two."""
+        return stdev(self.values.values()) if len(self.values) > 1 else math.nan
+
+
+def summaries(
+    results: Results, metric: str | None = None, where: Levels | None = None
+) -> list[Summary]:
+    """Sum up every combination of levels, and compare it with the reference.
+
+    A comparison is paired: it takes the differences between runs of the same seed. Its
+    `p_holm` is corrected for all the comparisons with the same reference run.
+
+    Args:
+        results: What the runs gave.
+        metric: A metric of the validation, or a measure. Default: the plan's.
+        where: Only the combinations with these levels. The correction stays that for
+            all.
+
+    Raises:
+        ConfigError: There is no such metric, axis or level.
+
+    Example:
+        >>> from attnpool_mm.analysis.evidence_file import parse_results
+        >>> def run(pool, seed, value):
+        ...     return dict(name=f'{pool}_seed{seed}', levels=dict(pool=pool),
+        ...                 seed=seed, epochs=[dict(top1=value)])
+        >>> runs = [run('max', 0, 70), run('max', 1, 72),
+        ...         run('lip', 0, 74), run('lip', 1, 75)]
+        >>> results = parse_results(dict(
+        ...     plan='plan.py', metric='top1', seeds=2, axes=dict(pool=['max', 'lip']),
+        ...     reference=dict(pool='max'), runs=runs))
+        >>> lip = summaries(results)[1]
+        >>> lip.mean, lip.difference.mean, lip.difference.word
+        (74.5, 3.5, 'within the noise')
+    """
+    metric = metric or results.metric
+    results.check_metric(metric)
+    results.check_levels(where or {})
+    rows = [_summary(results, metric, levels) for levels in results.combinations]
+    by_levels = {frozenset(row.levels.items()): row for row in rows}
+    compared: dict[frozenset, list[int]] = {}
+    for i, row in enumerate(rows):
+        against = frozenset((row.levels | results.reference).items())
+        other = by_levels.get(against)
+        seeds = sorted(row.values.keys() & other.values.keys()) if other else []
+        if row.is_reference or not seeds:
+            continue
+        difference = paired_difference(
+            [row.values[seed] for seed in seeds], [other.values[seed] for seed in seeds]
+        )
+        rows[i] = replace(row, difference=difference)
+        if difference.n > 1:
+            compared.setdefault(against, []).append(i)
+    for family in compared.values():
+        adjusted = holm([rows[i].difference.p for i in family])
+        for i, p in zip(family, adjusted, strict=True):
+            found = replace(rows[i].difference, p_holm=p, family=len(family))
+            rows[i] = replace(rows[i], difference=found)
+    return [row for row in rows if (where or {}).items() <= row.levels.items()]
+
+
+def _summary(results: Results, metric: str, levels: Levels) -> Summary:
+    runs = [run for run in results.runs if run.levels == levels]
+    values, failed = {}, {}
+    for run in runs:
+        value = run.value(metric)
+        if run.problem:
+            failed[run.seed] = run.problem
+        elif value is not None and not math.isfinite(value):
+            failed[run.seed] = f"{metric} is {value}"
+        elif value is not None:
+            values[run.seed] = value
+    return Summary(
+        levels=levels,
+        seeds=results.seeds,
+        values=values,
+        failed=failed,
+        cost=next((run.cost for run in runs if run.cost), {}),
+        step=next((results.steps.get(run.group) for run in runs), None),
+        is_reference=results.reference.items() <= levels.items(),
+    )

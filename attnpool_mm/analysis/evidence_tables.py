@@ -1,0 +1,194 @@
+"""What the runs of a plan gave, as the columns of a table."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import product
+
+from ..utils.checks import nearest
+from ..utils.errors import ConfigError
+from .comparison import Difference, pareto_front
+from .evidence import Summary, summaries
+from .evidence_file import Levels, Results
+
+WORDS = ("better", "perhaps better", "within the noise", "perhaps worse", "worse")
+SIGNS = dict(zip(WORDS, "▲△≈▽▼", strict=True)) | {"one seed": "?"}
+METRICS = {
+    "accuracy/top1": "top-1 (%)",
+    "coco/bbox_mAP": "AP (%)",
+    "coco/bbox_mAP_50": "AP50 (%)",
+    "coco/bbox_mAP_75": "AP75 (%)",
+    "coco/bbox_mAP_s": "AP small (%)",
+    "coco/bbox_mAP_m": "AP medium (%)",
+    "coco/bbox_mAP_l": "AP large (%)",
+    "shift_consistency": "shift consistency (%)",
+    "corruption/mean": "corrupted, mean (%)",
+}
+NOTHING = "–"
+
+
+def metric_name(metric: str) -> str:
+    """A metric as a reader knows it.
+
+    Example:
+        >>> metric_name('accuracy/top1'), metric_name('corruption/gaussian_noise')
+        ('top-1 (%)', 'gaussian noise (%)')
+    """
+    name = metric.rpartition("/")[2].replace("_", " ")
+    return METRICS.get(metric, f"{name} (%)")
+
+
+def number(value: float, signed: bool = False) -> str:
+    """A value in per cent, or a difference in points.
+
+    Example:
+        >>> number(71.234), number(-0.5, signed=True), number(0.001, signed=True)
+        ('71.23', '−0.50', '0.00')
+    """
+    if math.isnan(value):
+        return NOTHING
+    value = round(value, 2) + 0.0  # no −0.00
+    return f"{value:{'+' if signed and value else ''}.2f}".replace("-", "−")
+
+
+def _value(row: Summary) -> str:
+    text = number(row.mean)
+    if row.std == row.std:
+        text += f" ± {number(row.std)}"
+    failed = f" ({len(row.failed)} failed)" if row.failed else ""
+    return f"failed ({len(row.failed)})" if failed and not row.values else text + failed
+
+
+def _difference(row: Summary) -> str:
+    found = row.difference
+    if found is None:
+        return "reference" if row.is_reference else NOTHING
+    mean = f"{SIGNS[found.word]} {number(found.mean, signed=True)}"
+    if found.n < 2:
+        return mean
+    low, high = (number(end, signed=True) for end in (found.low, found.high))
+    return f"{mean} ({low} to {high})"
+
+
+def _of_difference(value: Callable[[Difference], str]) -> Callable[[Summary], str]:
+    return lambda row: NOTHING if row.difference is None else value(row.difference)
+
+
+def _p(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return NOTHING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _cost(key: str, unit: float, digits: int) -> Callable[[Summary], str]:
+    return lambda row: f"{row.cost[key] / unit:,.{digits}f}" if row.cost else NOTHING
+
+
+# Name → heading and cell. `value` stands for the metric, and has its heading.
+COLUMNS: dict[str, tuple[str, Callable[[Summary], str]]] = {
+    "value": ("", _value),
+    "mean": ("mean", lambda row: number(row.mean)),
+    "std": ("standard deviation", lambda row: number(row.std)),
+    "difference": ("difference", _difference),
+    "points": ("points", _of_difference(lambda d: number(d.mean, signed=True))),
+    "low": ("from", _of_difference(lambda d: number(d.low, signed=True))),
+    "high": ("to", _of_difference(lambda d: number(d.high, signed=True))),
+    "word": (
+        "which is",
+        lambda row: row.difference.word if row.difference else _difference(row),
+    ),
+    "p": ("p", _of_difference(lambda d: _p(d.p))),
+    "p_holm": ("p (Holm)", _of_difference(lambda d: _p(d.p_holm))),
+    "runs": ("runs", lambda row: f"{len(row.values)} of {row.seeds}"),
+    "parameters": ("parameters (k)", _cost("parameters", 1e3, 1)),
+    "flops": ("MFLOPs", _cost("flops", 1e6, 1)),
+    "peak_fused": ("peak (kB)", _cost("peak_fused", 1e3, 1)),
+    "peak_unfused": ("unfused peak (kB)", _cost("peak_unfused", 1e3, 1)),
+    "step": (
+        "training step",
+        lambda row: NOTHING if row.step is None else f"{row.step:.2f}×",
+    ),
+}
+FRONTS = {"flops": "FLOPs", "peak_fused": "peak", "peak_unfused": "unfused peak"}
+
+
+def columns_of(
+    results: Results,
+    names: Sequence[str] = ("value", "difference", "flops", "peak_fused"),
+    where: Levels | None = None,
+    across: str | None = None,
+) -> dict[str, list[str]]:
+    """The columns of a table with a row for each combination of levels.
+
+    Args:
+        results: What the runs gave.
+        names: Keys of `COLUMNS`; metrics and measures, with mean and deviation; or
+            'front', which names the costs at whose Pareto front a row is.
+        where: Only the combinations with these levels.
+        across: An axis whose levels stand side by side, and not below each other.
+
+    Raises:
+        ConfigError: There is no such column, axis or level.
+    """
+    where = where or {}
+    if across is not None:
+        results.check_axis(across)
+        return _side_by_side(results, names, where, across)
+    rows = summaries(results, where=where)
+    columns = {
+        axis: [row.levels[axis] for row in rows]
+        for axis, levels in results.axes.items()
+        if axis not in where and len(levels) > 1
+    }
+    for name in names:
+        heading, cells = _column(results, name, where, rows)
+        columns[heading] = cells
+    return columns
+
+
+def _column(
+    results: Results, name: str, where: Levels, rows: Sequence[Summary]
+) -> tuple[str, list[str]]:
+    if name == "front":
+        return "Pareto front", _fronts(rows)
+    if name in COLUMNS:
+        heading, cell = COLUMNS[name]
+        return heading or metric_name(results.metric), [cell(row) for row in rows]
+    if "/" not in name and not any(name in run.measures for run in results.runs):
+        raise ConfigError(f"{results.name}: {name}: {nearest(name, COLUMNS)}")
+    return metric_name(name), [_value(row) for row in summaries(results, name, where)]
+
+
+def _fronts(rows: Sequence[Summary]) -> list[str]:
+    names: list[list[str]] = [[] for _ in rows]
+    for key, name in FRONTS.items():
+        costs = [row.cost.get(key, math.nan) for row in rows]
+        for i, is_on in enumerate(pareto_front(costs, [row.mean for row in rows])):
+            names[i] += [name] * is_on
+    return [", ".join(found) or NOTHING for found in names]
+
+
+def _side_by_side(
+    results: Results, names: Sequence[str], where: Levels, across: str
+) -> dict[str, list[str]]:
+    others = {
+        axis: levels
+        for axis, levels in results.axes.items()
+        if axis != across and axis not in where and len(levels) > 1
+    }
+    if not others:
+        raise ConfigError(
+            f"{results.name}: {across}: another axis has to make the rows"
+        )
+    parts = []
+    for level in results.axes[across]:
+        part = columns_of(results, names, where | {across: level})
+        rows = list(zip(*(part.pop(axis) for axis in others), strict=True))
+        parts.append((level, rows, part))
+    there = {row for _, rows, _ in parts for row in rows}
+    keys = [key for key in product(*others.values()) if key in there]
+    columns = {axis: [key[i] for key in keys] for i, axis in enumerate(others)}
+    for level, rows, part in parts:
+        for heading, cells in part.items():
+            found = dict(zip(rows, cells, strict=True))
+            columns[f"{level}: {heading}"] = [found.get(key, NOTHING) for key in keys]
+    return columns
