@@ -1,4 +1,4 @@
-"""Pictures of what the runs of a plan gave."""
+"""What the runs of a plan gave over what they cost, as a picture."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..utils.checks import nearest
@@ -14,8 +13,7 @@ from ..utils.errors import ConfigError
 from .comparison import pareto_front
 from .evidence import Summary, summaries
 from .evidence_file import Levels, Results
-from .evidence_tables import WORDS, metric_name
-from .evidence_verdicts import families, own_name
+from .evidence_tables import metric_name
 
 # Okabe and Ito's, which the colour-blind tell apart, without the yellow
 COLORS = (
@@ -23,17 +21,10 @@ COLORS = (
 )
 MARKERS = "osD^vPX<>hp*"
 COSTS = {  # key → unit, label
-    "flops": (1e6, "MFLOPs of an image"),
+    "flops": (1e6, "MFLOPs per image"),
     "peak_fused": (1e3, "peak activation memory (kB)"),
     "peak_unfused": (1e3, "peak activation memory, attention not fused (kB)"),
 }
-WORD_COLORS = {
-    "better": "#0072b2",
-    "worse": "#d55e00",
-    "perhaps better": "#0072b2",
-    "perhaps worse": "#d55e00",
-}
-NOISE = "0.55"
 FRONT = "#f7ee8f"
 NAME_SIZE = 7.5  # points
 
@@ -48,7 +39,8 @@ def draw_tradeoff(
 
     A point is the mean over the seeds, its bar the standard deviation. Colour and
     marker say the level of the reference's axis, usually the pool; the marker's filling
-    that of the next other axis, usually the strides, whose points a line joins.
+    that of the next other axis, usually the strides, whose points a line joins unless
+    it is the network.
 
     Args:
         results: What the runs gave.
@@ -76,10 +68,7 @@ def draw_tradeoff(
             for level in styles.shown[panels]
         }
     parts = [
-        (level, chosen, cost)
-        for cost in (costs if panels else [""])
-        for level, chosen in groups.items()
-        for cost in ([cost] if panels else costs)
+        (level, chosen, cost) for cost in costs for level, chosen in groups.items()
     ]
     shape = (len(costs), len(groups)) if panels else (1, len(costs))
     figure = Figure(
@@ -121,7 +110,8 @@ class _Styles:
         self.color_axis = (of_colors or several or list(shown))[0]
         others = [axis for axis in several if axis != self.color_axis]
         self.fill_axis = others[0] if others else None
-        self.line_axes = others[1:]
+        # A line joins what one network gives
+        self.line_axes = [a for a in others if a == "network" or a != self.fill_axis]
         self.colored = shown[self.color_axis]
         self.filled = shown[self.fill_axis] if self.fill_axis else []
 
@@ -240,7 +230,7 @@ def _name_front(
     unit, _ = COSTS[cost]
     front = _front(rows, cost)
     scale = 72 / axes.figure.dpi
-    _make_room(axes, {row.cost[cost] / unit: styles.name(row) for row in front})
+    _make_room(axes, [(row.cost[cost] / unit, styles.name(row)) for row in front])
     gap, floor = 11, -math.inf  # points
     for row in front:
         at = (row.cost[cost] / unit, row.mean)
@@ -255,97 +245,19 @@ def _name_front(
             ha="right",
             va="center",
             fontsize=NAME_SIZE,
-            color=styles.of_level(styles.name(row))["color"],
-            path_effects=[withStroke(linewidth=2, foreground="white")],
+            color="0.2",
+            bbox=dict(facecolor="white", edgecolor="none", pad=0.5, alpha=0.8),
             arrowprops=dict(arrowstyle="-", color="0.7", linewidth=0.6, shrinkB=4)
             if to > height + 8
             else None,
         )
 
 
-def _make_room(axes: Axes, names: dict[float, str]) -> None:
+def _make_room(axes: Axes, names: Sequence[tuple[float, str]]) -> None:
     """Move the left end of a logarithmic axis so that names left of points fit."""
     width = axes.bbox.width * 72 / axes.figure.dpi
     low, high = map(math.log10, axes.get_xlim())
-    for x, name in names.items():
+    for x, name in names:
         share = min(0.8, (10 + 0.6 * NAME_SIZE * len(name)) / width)
         low = min(low, (math.log10(x) - share * high) / (1 - share))
     axes.set_xlim(left=10**low)
-
-
-def draw_differences(results: Results, where: Levels | None = None) -> Figure:
-    """Draw each difference from the reference with its 95 % t interval.
-
-    Blue is better, orange worse, grey within the noise; an open marker means that the
-    interval does not contain 0 but the corrected p is 0.05 or more.
-
-    Args:
-        results: What the runs gave.
-        where: Only the combinations with these levels.
-
-    Raises:
-        ConfigError: There is no such axis or level, or no difference to draw.
-    """
-    found = families(results, where)
-    found = {
-        shared: [row for row in rows if row.difference]
-        for shared, rows in found.items()
-    }
-    found = {shared: rows for shared, rows in found.items() if rows}
-    if not found:
-        raise ConfigError(f"{results.name}: there is no difference to draw")
-    names = []
-    for rows in found.values():
-        names += [n for row in rows if (n := own_name(results, row)) not in names]
-    figure = Figure(
-        figsize=(3.0 * len(found) + 1.6, 0.27 * len(names) + 1.3), layout="constrained"
-    )
-    panels = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
-    for axes, (shared, rows) in zip(panels, found.items(), strict=True):
-        axes.axvline(0, color="0.3", linewidth=0.9, zorder=1)
-        for y in range(0, len(names), 2):
-            axes.axhspan(y - 0.5, y + 0.5, color="0.965", zorder=0, linewidth=0)
-        for row in rows:
-            _draw_difference(axes, row, names.index(own_name(results, row)))
-        axes.set_title(shared, fontsize=10)
-        axes.grid(axis="x", color="0.92")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.4, -0.6)
-    against = ", ".join(results.reference.values())
-    figure.supxlabel(
-        f"{metric_name(results.metric)}: difference from {against}, in points",
-        fontsize=9.5,
-    )
-    words = {row.difference.word for rows in found.values() for row in rows}
-    figure.legend(
-        handles=[
-            Line2D([], [], label=word, linewidth=1.6, markersize=6, **_style(word))
-            for word in (*WORDS, "one seed")
-            if word in words
-        ],
-        loc="outside upper center",
-        ncols=len(words),
-        fontsize=8.5,
-        frameon=False,
-    )
-    return figure
-
-
-def _style(word: str) -> dict:
-    color = WORD_COLORS.get(word, NOISE)
-    face = "white" if word.startswith("perhaps") else color
-    return dict(
-        color=color, marker="o", markeredgecolor=color, markerfacecolor=face, zorder=3
-    )
-
-
-def _draw_difference(axes: Axes, row: Summary, y: int) -> None:
-    found = row.difference
-    style = _style(found.word)
-    if found.n > 1:
-        ends = [found.low, found.high]
-        axes.plot(ends, [y, y], color=style["color"], linewidth=1.6)
-    axes.plot(found.mean, y, markersize=6, **style)

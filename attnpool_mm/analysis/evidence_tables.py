@@ -58,15 +58,19 @@ def _value(row: Summary) -> str:
     return f"failed ({len(row.failed)})" if failed and not row.values else text + failed
 
 
-def _difference(row: Summary) -> str:
+def _change(row: Summary) -> str:
     found = row.difference
     if found is None:
         return "reference" if row.is_reference else NOTHING
-    mean = f"{SIGNS[found.word]} {number(found.mean, signed=True)}"
-    if found.n < 2:
-        return mean
+    return f"{SIGNS[found.word]} {number(found.mean, signed=True)}"
+
+
+def _difference(row: Summary) -> str:
+    found = row.difference
+    if found is None or found.n < 2:
+        return _change(row)
     low, high = (number(end, signed=True) for end in (found.low, found.high))
-    return f"{mean} ({low} to {high})"
+    return f"{_change(row)} ({low} to {high})"
 
 
 def _of_difference(value: Callable[[Difference], str]) -> Callable[[Summary], str]:
@@ -88,6 +92,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Summary], str]]] = {
     "value": ("", _value),
     "mean": ("mean", lambda row: number(row.mean)),
     "std": ("standard deviation", lambda row: number(row.std)),
+    "change": ("difference", _change),
     "difference": ("difference", _difference),
     "points": ("points", _of_difference(lambda d: number(d.mean, signed=True))),
     "low": ("from", _of_difference(lambda d: number(d.low, signed=True))),

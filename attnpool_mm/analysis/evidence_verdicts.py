@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from .comparison import paired_difference
 from .evidence import Summary, summaries
 from .evidence_file import Levels, Results
-from .evidence_tables import WORDS, metric_name, number
+from .evidence_tables import WORDS, number
 
 
 def families(results: Results, where: Levels | None = None) -> dict[str, list[Summary]]:
@@ -43,24 +43,21 @@ def verdicts(results: Results, where: Levels | None = None) -> list[str]:
         where: Only the combinations with these levels.
 
     Returns:
-        Two sentences a family: the words of `Difference.word` with those that they are
-        said of, and the highest mean with those that the seeds do not tell from it.
+        A list of Markdown for each family: the words of `Difference.word` with those
+        that they are said of, and the highest mean with those whose difference from it
+        is within the noise.
     """
-    lines = []
+    found = []
     for shared, rows in families(results, where).items():
-        prefix = f"**{shared}**: " if shared else ""
-        reference = ", ".join(results.reference.values())
-        parts = [
-            f"{word}: {_names(results, chosen)}"
+        against = ", ".join(results.reference.values())
+        head = f"**{shared}**, against {against}" if shared else f"Against {against}"
+        lines = [
+            f"  - {word}: {_names(results, chosen)}"
             for word, chosen in _by_word(rows).items()
             if chosen
         ]
-        if reference and parts:
-            lines.append(f"{prefix}against {reference}, {'; '.join(parts)}.")
-        leading = _leading(results, rows)
-        if leading:
-            lines.append(f"{prefix}{leading}")
-    return lines
+        found.append("\n".join([f"- {head}:", *lines, *_leading(results, rows)]))
+    return found
 
 
 def _by_word(rows: Sequence[Summary]) -> dict[str, list[Summary]]:
@@ -81,14 +78,14 @@ def _names(results: Results, rows: Iterable[Summary]) -> str:
             text += f" ({number(row.difference.mean, signed=True)})"
         return text
 
-    return ", ".join(map(name, rows))
+    return "; ".join(map(name, rows))
 
 
-def _leading(results: Results, rows: Sequence[Summary]) -> str:
+def _leading(results: Results, rows: Sequence[Summary]) -> list[str]:
     """The highest mean, and which differences from it are within the noise."""
     there = [row for row in rows if not math.isnan(row.mean)]
     if len(there) < 2:
-        return ""
+        return []
     best = max(there, key=lambda row: row.mean)
     near = []
     for row in there:
@@ -100,15 +97,10 @@ def _leading(results: Results, rows: Sequence[Summary]) -> str:
             )
             if difference.word == "within the noise":
                 near.append(own_name(results, row))
-    text = f"the highest mean is that of {own_name(results, best)}, {number(best.mean)}"
-    metric = metric_name(results.metric)
-    if not near:
-        return f"{text} {metric}."
-    are = "is" if len(near) == 1 else "are"
-    differ = "difference" if len(near) == 1 else "differences"
-    return (
-        f"{text} {metric}; its {differ} from {', '.join(near)} {are} within the noise."
-    )
+    text = f"  - highest mean: {own_name(results, best)} ({number(best.mean)})"
+    if near:
+        text += f"; within the noise of it: {'; '.join(near)}"
+    return [text]
 
 
 def conditions(results: Results) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ..utils.errors import ConfigError
@@ -24,8 +25,15 @@ def write_json(path: str | Path, measured: dict[str, Any]) -> None:
         raise ConfigError(f"--json {path}: it cannot be written: {error}") from error
 
 
-def write_plot(path: str | Path, figure: Figure) -> None:
+def write_plot(
+    path: str | Path, figure: Figure, metadata: dict[str, Any] | None = None
+) -> None:
     """Write a picture, of the kind that the name ends in, and the folders above it.
+
+    Args:
+        path: The file.
+        figure: The picture.
+        metadata: What matplotlib is to write into the file besides.
 
     Raises:
         ConfigError: It cannot be written, or there is no such kind of picture.
@@ -33,7 +41,8 @@ def write_plot(path: str | Path, figure: Figure) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=120)
+        with rc_context({"svg.hashsalt": path.name}):  # the same file again
+            figure.savefig(path, dpi=120, metadata=metadata)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--plot {path}: it cannot be written: {error}") from error
 

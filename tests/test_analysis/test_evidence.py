@@ -1,0 +1,304 @@
+"""From a plan's json to summaries, tables, sentences and pictures."""
+
+import json
+import math
+import re
+import statistics
+from itertools import product
+
+import pytest
+from evidence_results import POOLS, STRIDES, made_up, results_of, run_of
+from scipy import stats
+
+from attnpool_mm.analysis.difference_plots import draw_differences
+from attnpool_mm.analysis.evidence import summaries
+from attnpool_mm.analysis.evidence_file import parse_results, read_results
+from attnpool_mm.analysis.evidence_plots import draw_tradeoff
+from attnpool_mm.analysis.evidence_tables import columns_of
+from attnpool_mm.analysis.evidence_verdicts import conditions, verdicts
+from attnpool_mm.utils.errors import ConfigError
+
+REFERENCE = dict(pool="strided")
+
+
+@pytest.fixture(scope="module")
+def results():
+    return parse_results(made_up(), "made_up")
+
+
+def small(values, **more):
+    """A json of pools alone: pool → the values of its seeds; None is no run."""
+    runs = [
+        run_of(dict(pool=pool), seed, value)
+        for pool, seeds in values.items()
+        for seed, value in enumerate(seeds)
+        if value is not None
+    ]
+    count = max(map(len, values.values()))
+    reference = dict(pool=next(iter(values)))
+    return results_of(dict(pool=list(values)), runs, count, reference, **more)
+
+
+def last_values(content, **levels):
+    """Seed → accuracy of the last epoch, read off the json."""
+    return {
+        run["seed"]: run["epochs"][-1]["accuracy/top1"]
+        for run in content["runs"]
+        if levels.items() <= run["levels"].items()
+    }
+
+
+@pytest.mark.parametrize(("strides", "pool"), [*product(STRIDES, ["LIP", "average"])])
+def test_a_summary_is_of_the_last_epochs(results, strides, pool):
+    content = made_up()
+    (row,) = summaries(results, where=dict(strides=strides, pool=pool))
+    values = last_values(content, strides=strides, pool=pool)
+    against = last_values(content, strides=strides, **REFERENCE)
+    assert row.values == values and row.failed == {}
+    assert row.mean == pytest.approx(statistics.mean(values.values()))
+    assert row.std == pytest.approx(statistics.stdev(values.values()))
+    test = stats.ttest_rel([*values.values()], [*against.values()])
+    assert row.difference.p == pytest.approx(test.pvalue)
+    assert row.difference.low == pytest.approx(test.confidence_interval().low)
+
+
+def test_the_correction_is_of_the_comparisons_with_one_reference(results):
+    for strides in STRIDES:
+        rows = summaries(results, where=dict(strides=strides))
+        (reference,) = (row for row in rows if row.is_reference)
+        assert reference.levels["pool"] == "strided" and reference.difference is None
+        found = [row.difference for row in rows if row.difference]
+        assert {d.family for d in found} == {len(POOLS) - 1}
+        least = min(found, key=lambda d: d.p)
+        assert least.p_holm == pytest.approx(min(1, least.p * (len(POOLS) - 1)))
+        assert all(d.p_holm >= d.p for d in found)
+    (alone,) = summaries(results, where=dict(strides="standard", pool="LIP"))
+    assert alone.difference.family == len(POOLS) - 1
+
+
+def test_what_failed_and_what_is_missing_is_said():
+    content = small({"max": [70, 71, 72], "lip": [72, None, math.nan], "nlp": [None]})
+    content["runs"] += [run_of(dict(pool="nlp"), 1, 10.0, problem="loss is nan")]
+    results = parse_results(content)
+    top, lip, nlp = summaries(results)
+    assert lip.values == {0: 72} and list(lip.failed) == [2]
+    assert lip.difference.n == 1 and lip.difference.p_holm is None
+    assert nlp.values == {} and nlp.failed == {1: "loss is nan"}
+    assert math.isnan(nlp.mean) and nlp.difference is None and math.isnan(nlp.std)
+    columns = columns_of(results, ["value", "runs", "word", "difference"])
+    assert columns["top-1 (%)"] == ["71.00 ± 1.00", "72.00 (1 failed)", "failed (1)"]
+    assert columns["runs"] == ["3 of 3", "1 of 3", "0 of 3"]
+    assert columns["which is"] == ["reference", "one seed", "–"]
+    text = conditions(results)
+    assert "6 of 9 runs" in text and "nlp_seed1: loss is nan" in text
+    assert "lip_seed2: accuracy/top1 is nan" in text
+    (said,) = verdicts(results)
+    assert "failed: nlp" in said and "one seed: lip (+2.00)" in said
+
+
+def test_what_has_not_run_yet_is_a_row():
+    results = parse_results(small({"max": [70, 71], "lip": [None]}))
+    assert columns_of(results, ["value"])["top-1 (%)"] == ["70.50 ± 0.71", "–"]
+    assert "not run yet: lip" in verdicts(results)[0]
+    assert "2 of 4 runs" in conditions(results)
+    left_out = parse_results(
+        small({"max": [70, 71], "lip": [None]}, exclude=[dict(pool="lip")])
+    )
+    assert "2 of 2 runs" in conditions(left_out) and len(summaries(left_out)) == 1
+
+
+def test_detection_is_in_per_cent_and_without_objects_nothing():
+    metrics = {"coco/bbox_mAP": 0.312, "coco/bbox_mAP_s": -1}
+    runs = [run_of(dict(pool="max"), s, 0, epochs=[metrics]) for s in range(2)]
+    content = results_of(dict(pool=["max", "lip"]), runs, 2, dict(pool="max"))
+    results = parse_results(content | {"metric": "coco/bbox_mAP"})
+    columns = columns_of(results, ["value", "coco/bbox_mAP_s"])
+    assert columns["AP (%)"] == ["31.20 ± 0.00", "–"]
+    assert columns["AP small (%)"] == ["–", "–"]
+
+
+def test_columns(results):
+    names = ["value", "parameters", "flops", "peak_fused", "step", "corruption/mean"]
+    columns = columns_of(results, names, dict(strides="aggressive"))
+    assert list(columns)[0] == "pool"  # neither the network nor the strides vary
+    at = columns["pool"].index("NLP, patch 1")
+    (row,) = summaries(results, where=dict(strides="aggressive", pool="NLP, patch 1"))
+    assert columns["MFLOPs"][at] == f"{row.cost['flops'] / 1e6:.1f}"
+    assert columns["peak (kB)"][at] == f"{row.cost['peak_fused'] / 1e3:.1f}"
+    assert columns["training step"][at] == "1.30×"
+    measured = [
+        run["measures"]["corruption/mean"]
+        for run in made_up()["runs"]
+        if run["levels"] == row.levels
+    ]
+    mean = statistics.mean(measured)
+    assert columns["corrupted, mean (%)"][at].startswith(f"{mean:.2f} ± ")
+
+
+def test_side_by_side_is_the_same_table(results):
+    wide = columns_of(results, ["value", "difference"], across="strides")
+    assert len(wide) == 1 + 2 * len(STRIDES) and wide["pool"] == list(POOLS)
+    for level in STRIDES:
+        long = columns_of(results, ["value"], dict(strides=level))
+        assert wide[f"{level}: top-1 (%)"] == long["top-1 (%)"]
+
+
+def test_side_by_side_with_gaps():
+    content = made_up()
+    content["exclude"] = [dict(strides="standard", pool="LIP")]
+    content["runs"] = [
+        run
+        for run in content["runs"]
+        if run["levels"] | content["exclude"][0] != run["levels"]
+    ]
+    wide = columns_of(parse_results(content), ["value"], across="strides")
+    at = wide["pool"].index("LIP")
+    assert wide["pool"] == list(POOLS) and wide["standard: top-1 (%)"][at] == "–"
+    assert wide["aggressive: top-1 (%)"][at] != "–"
+
+
+def test_the_front_of_a_table_is_that_of_its_rows(results):
+    where = dict(strides="standard")
+    found = columns_of(results, ["front"], where)["Pareto front"]
+    rows = summaries(results, where=where)
+    best = max(range(len(rows)), key=lambda i: rows[i].mean)
+    least = min(range(len(rows)), key=lambda i: rows[i].cost["flops"])
+    assert "FLOPs" in found[best] and "FLOPs" in found[least]
+
+
+def test_the_sentences_name_each_row_once(results):
+    said = verdicts(results, dict(strides="aggressive"))
+    assert len(said) == 1 and said[0].startswith("- **aggressive**, against strided")
+    words, (highest,) = said[0].split("\n")[1:-1], said[0].split("\n")[-1:]
+    named = [name for line in words for name in line.partition(": ")[2].split("; ")]
+    wanted = [
+        f"{row.levels['pool']} ({row.difference.mean:+.2f})".replace("-", "−")
+        for row in summaries(results, where=dict(strides="aggressive"))
+        if row.difference
+    ]
+    assert sorted(named) == sorted(wanted)
+    rows = summaries(results, where=dict(strides="aggressive"))
+    best = max(rows, key=lambda row: row.mean)
+    assert f"{best.levels['pool']} ({best.mean:.2f})" in highest
+
+
+def changed(path, value):
+    """The made-up json of two pools with another value at a path of keys."""
+    content = small({"max": [70, 71], "lip": [72, 73]})
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ([], "plan|axes"),
+        ({}, "axes"),
+        (changed(["axes"], dict(pool="max")), "axes"),
+        (changed(["seeds"], "3"), "seeds"),
+        (changed(["metric"], "accuracy/top5"), "accuracy/top1"),
+        (changed(["reference"], dict(pool="average")), "average"),
+        (changed(["reference"], dict(stride="max")), "stride"),
+        (changed(["runs"], None), "runs"),
+        (changed(["runs", 0], "run"), "epochs"),
+        (changed(["runs", 0, "levels"], dict(pool="soft")), "soft"),
+        (changed(["runs", 0, "levels"], dict()), "levels"),
+        (changed(["runs", 1, "seed"], 0), "seed"),
+        (changed(["runs", 1, "seed"], True), "seed"),
+        (changed(["runs", 0, "epochs"], [71.2]), "epochs"),
+        (changed(["runs", 0, "epochs"], [{"accuracy/top1": "71"}]), "accuracy/top1"),
+        (changed(["runs", 0, "measures"], [1]), "measures"),
+        (changed(["runs", 0, "cost"], dict(flops=1)), "parameters"),
+        (changed(["timing"], dict(steps=dict(a=1))), "ratio"),
+        (changed(["exclude"], [dict(pool="soft")]), "soft"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_plans_json(content, named):
+    with pytest.raises(ConfigError, match=rf"^made_up: .*{named}") as error:
+        parse_results(content, "made_up")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["{", "", None, '{"a": 1}\n{'])
+def test_a_broken_file(tmp_path, text):
+    path = tmp_path / "broken.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(str(path))):
+        read_results(path)
+
+
+def test_a_file_is_its_content(tmp_path, results):
+    path = tmp_path / "made_up.json"
+    path.write_text(json.dumps(made_up()))
+    assert read_results(path) == results
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda r: summaries(r, "accuracy/top5"), "accuracy/top1"),
+        (lambda r: summaries(r, where=dict(pools="LIP")), "'pool'"),
+        (lambda r: summaries(r, where=dict(pool="lip")), "'LIP'"),
+        (lambda r: columns_of(r, ["flop"]), "'flops'"),
+        (lambda r: columns_of(r, across="stride"), "'strides'"),
+        (lambda r: draw_tradeoff(r, ["peak"]), "peak_fused"),
+        (lambda r: draw_tradeoff(r, panels="stride"), "'strides'"),
+        (lambda r: draw_differences(r, dict(pool="strided")), "difference"),
+    ],
+)
+def test_what_is_not_there(results, call, named):
+    with pytest.raises(ConfigError, match=named):
+        call(results)
+
+
+def test_the_picture_has_every_point_and_names_the_front(results):
+    figure = draw_tradeoff(results)
+    rows = summaries(results)
+    for axes, key, unit in zip(
+        figure.axes, ("flops", "peak_fused"), (1e6, 1e3), strict=True
+    ):
+        points = {
+            (line.get_xdata()[0], line.get_ydata()[0])
+            for line in axes.lines
+            if line.get_marker() not in ("None", "")
+        }
+        assert points == {(row.cost[key] / unit, row.mean) for row in rows}
+        named = {(text.xy, text.get_text()) for text in axes.texts}
+        best = max(rows, key=lambda row: row.mean)
+        at = (best.cost[key] / unit, best.mean)
+        assert (at, best.levels["pool"]) in named
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == [*POOLS, "", *STRIDES, "Pareto front"]
+
+
+def test_equal_costs_and_single_runs_can_be_drawn():
+    results = parse_results(small({"max": [70], "lip": [72], "nlp": [72]}))
+    (axes,) = draw_tradeoff(results, ["peak_unfused"]).axes
+    names = [text.get_text() for text in axes.texts]
+    assert names == ["lip", "nlp"]  # which equal each other
+    (panel,) = draw_differences(results).axes
+    assert [line.get_xdata()[0] for line in panel.lines] == [0, 2, 2]
+
+
+def test_no_two_pools_look_the_same(results):
+    (legend,) = draw_tradeoff(results, panels="strides").legends
+    styles = {(line.get_color(), line.get_marker()) for line in legend.legend_handles}
+    assert len(styles) == len(POOLS) + 1  # and the front
+
+
+def test_the_differences_are_drawn_with_their_intervals(results):
+    figure = draw_differences(results)
+    assert [axes.get_title() for axes in figure.axes] == list(STRIDES)
+    for axes, strides in zip(figure.axes, STRIDES, strict=True):
+        drawn = {
+            tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2
+        }
+        for row in summaries(results, where=dict(strides=strides)):
+            if row.difference:
+                assert (row.difference.low, row.difference.high) in drawn

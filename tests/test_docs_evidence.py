@@ -1,0 +1,48 @@
+"""docs/evidence.md says what the results in docs/evidence say, and no other number."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tool_modules import load_tool
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "evidence.md"
+GENERATED = re.compile(r"<!-- \w+: .*? -->.*?<!-- end -->", re.DOTALL)
+NOT_PROSE = re.compile(r"```.*?```|^    .*?$|`[^`]*`|\]\([^)]*\)", re.DOTALL | re.M)
+UNIT = r"(?:\s*%|×(?!\d)|\s*(?:points?|kB|MB|MFLOPs|hours?|times)\b)"
+RESULT = re.compile(rf"(?<![\w.-])\d[\d,]*(?:\.\d+|{UNIT})")
+
+
+def written_by_hand(text):
+    """The numbers in a page's prose that could be results: decimals, or with a unit."""
+    return RESULT.findall(NOT_PROSE.sub(" ", GENERATED.sub(" ", text)))
+
+
+def test_every_number_is_from_the_results():
+    assert written_by_hand(PAGE.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("LIP is better by 0.31.", ["0.31"]),
+        (
+            "It takes 1,234 kB, −3 points, 2× the time or 95 % of it.",
+            ["1,234 kB", "3 points", "2×", "95 %"],
+        ),
+        ("It is better by +12.5 points on ResNet-14.", ["12.5"]),
+        ("60,000 images of 28×28 pixels, 3 seeds, MobileNetV2-0.35, stride 1.", []),
+        ("By <!-- value: a points pool=b -->+0.31<!-- end --> with `lr=0.1`.", []),
+        ("As in\n\n    python tool.py 0.5\n\nthere.", []),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_counts_as_a_number(text, found):
+    assert written_by_hand(text) == found
+
+
+def test_the_page_is_up_to_date():
+    tool = load_tool("analysis_tools/evidence_page.py")
+    page = tool.Page(PAGE, DOCS / "evidence", DOCS / "images")
+    assert page.out_of_date() == []
