@@ -1,13 +1,18 @@
 """What a training logged: the records of a work folder's runs, in order."""
 
 import json
+from numbers import Real
 from pathlib import Path
 
 from ..utils.errors import ConfigError
 
 LOGS = "*/vis_data/scalars.json"
 LAMBDA = "spem_lambda/"  # how the names of the λ of SPEM start
+<<<<<<< HEAD
 MEASURES = ("shift_consistency", "corruption/")  # how those of `RobustnessHook` start
+=======
+NO_METRICS = ("data_time", "time", "step", "epoch")
+>>>>>>> 609c1e2 (train_all: several trainings at once, a lock on their folder, every validation's metrics)
 Records = list[tuple[int, dict]]
 
 
@@ -107,3 +112,42 @@ def read_work_dir(work_dir: Path) -> Records:
             "LoggerHook writes it through a LocalVisBackend"
         )
     return records
+
+
+def read_scores(
+    work_dir: Path, metric: str | None = None
+) -> tuple[str, list[dict[str, float]], dict[str, float]]:
+    """What a training's validations logged, and what was logged beside them.
+
+    Args:
+        work_dir: Its work folder.
+        metric: A name that every validation logs. Default: the first that one does.
+
+    Returns:
+        The metric's name, all metrics of each validation, and what hooks such as
+        `RobustnessHook` measured after the training.
+
+    Raises:
+        ConfigError: No validation logged the metric.
+    """
+    records = [_scores(r) for _, r in read_work_dir(work_dir) if not of_training(r)]
+    if metric is None:
+        metric = next((name for record in records for name in record), None)
+    validations = [record for record in records if metric in record]
+    if not validations:
+        raise ConfigError(f"{work_dir}: no validation logged {metric or 'anything'}")
+    measures: dict[str, float] = {}
+    # A training that was resumed after its end logs them in a run without iterations.
+    for path in sorted(work_dir.glob(LOGS)):
+        for _, record in read_run(path):
+            if not of_training(record) and metric not in record:
+                measures |= _scores(record)
+    return metric, validations, measures
+
+
+def _scores(record: dict) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in record.items()
+        if isinstance(value, Real) and name not in NO_METRICS
+    }

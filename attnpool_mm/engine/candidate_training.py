@@ -1,25 +1,30 @@
 """Training several configs, each in a process and a folder of its own."""
 
+import fcntl
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from numbers import Real
 from pathlib import Path
+from typing import IO
 
+import torch
 from mmengine.config import Config
 
-from ..analysis.logs import of_training, read_work_dir
+from ..analysis.logs import read_scores
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
 from .interruption import Interrupted, SignalWatch
 
 POLL = 0.1  # seconds
 RESULTS = "results.json"
-NO_METRICS = ("data_time", "time", "step", "epoch")
+LOCK = ".lock"
 
 
 @dataclass
@@ -29,18 +34,33 @@ class Trained:
     Attributes:
         config: Digest of the config.
         metric: Name of the metric.
-        last: Its value in the last validation.
-        best: Its largest value; it is chosen on the data that it is measured on.
+        validations: What each validation logged, in order.
+        measures: What was logged after the training, as `RobustnessHook` does.
         seconds: How long the process ran that finished the training.
         problem: Why there are no values, if there are none.
     """
 
     config: str
     metric: str = ""
-    last: float | None = None
-    best: float | None = None
+    validations: list[dict[str, float]] = field(default_factory=list)
+    measures: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     problem: str = ""
+
+    @property
+    def values(self) -> list[float]:
+        """The metric in each validation."""
+        return [scores[self.metric] for scores in self.validations]
+
+    @property
+    def last(self) -> float | None:
+        """The metric in the last validation."""
+        return self.values[-1] if self.validations else None
+
+    @property
+    def best(self) -> float | None:
+        """Its largest value; it is chosen on the data that it is measured on."""
+        return max(self.values) if self.validations else None
 
 
 def train_all(
@@ -48,13 +68,17 @@ def train_all(
     folder: Path,
     script: Path,
     metric: str | None = None,
+    jobs: int = 1,
 ) -> Iterator[tuple[str, Trained]]:
-    """Train configs one after the other, by `tools/train.py`.
+    """Train configs by `tools/train.py`, one after the other or several at once.
 
     Each has its config in `folder/NAME.py`, its work folder `folder/NAME/` and what it
     prints in `folder/NAME.txt`. What came of it is in `folder/results.json` as soon as
     it is over. Called again, it leaves out what is done, goes on with a training that
     was interrupted, and tries again what failed.
+
+    Trainings at once share the processor's cores evenly, unless `OMP_NUM_THREADS` is
+    set, and take turns at the GPUs where there are several.
 
     Args:
         configs: Name → config.
@@ -62,35 +86,55 @@ def train_all(
         script: The path of `tools/train.py`.
         metric: The metric, such as 'accuracy/top1'. Default: the first that a
             validation logs.
+        jobs: How many run at once.
 
     Yields:
-        A name and what came of its training, in the order of `configs`. A training that
-        fails has a problem, and the next one follows.
+        A name and what came of its training: first what is done, then each as it ends.
+        A training that fails has a problem, and the next one follows.
 
     Raises:
-        ConfigError: The folder holds other trainings of the same names, or its
-            `results.json` is none.
-        Interrupted: SIGTERM or SIGINT came; the training that ran has got it, too.
+        ConfigError: The folder holds other trainings of the same names, its
+            `results.json` is none, or another process trains in it.
+        Interrupted: SIGTERM or SIGINT came; the trainings that ran have got it, too.
     """
-    done = read_results(folder)
-    texts = {name: config_text(cfg) for name, cfg in configs.items()}
-    for name, text in texts.items():
-        path = folder / f"{name}.py"
-        if path.exists() and path.read_text() != text:
-            raise ConfigError(
-                f"{path} is another config of that name: its training is kept; choose "
-                "another folder, or delete it"
-            )
-    for name, text in texts.items():
-        digest = sha256(text.encode()).hexdigest()[:16]
-        trained = done.get(name)
-        if trained is None or trained.problem or trained.config != digest:
-            (folder / f"{name}.py").write_text(text)
-            trained = _train(folder / name, script, metric)
-            trained.config = digest
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder) as lock:
+        done = read_results(folder)
+        texts = {name: config_text(cfg) for name, cfg in configs.items()}
+        for name, text in texts.items():
+            path = folder / f"{name}.py"
+            if path.exists() and path.read_text() != text:
+                raise ConfigError(
+                    f"{path} is another config of that name: its training is kept; "
+                    "choose another folder, or delete it"
+                )
+        digests = {name: digest_of(text) for name, text in texts.items()}
+        waiting = []
+        for name, digest in digests.items():
+            trained = done.get(name)
+            if trained is None or trained.problem or trained.config != digest:
+                waiting.append(name)
+            else:
+                yield name, trained
+        for name in waiting:
+            (folder / f"{name}.py").write_text(texts[name])
+        commands = {name: _command(folder / name, script) for name in waiting}
+        for name, status, seconds in _run_all(commands, folder, jobs, lock):
+            trained = _outcome(folder / name, status, metric)
+            trained.config, trained.seconds = digests[name], seconds
             done[name] = trained
             _write_results(folder, done)
-        yield name, trained
+            yield name, trained
+
+
+def digest_of(text: str) -> str:
+    """A short digest of a config's text.
+
+    Example:
+        >>> digest_of('')
+        'e3b0c44298fc1c14'
+    """
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def read_results(folder: Path) -> dict[str, Trained]:
@@ -113,7 +157,8 @@ def result_columns(results: Sequence[Trained]) -> dict[str, list[str]]:
     """The columns of a table: the metric in the last validation, and its best value.
 
     Example:
-        >>> result_columns([Trained('', 'top1', 80.25, 90.5), Trained('')])
+        >>> scores = [dict(top1=90.5), dict(top1=80.25)]
+        >>> result_columns([Trained('', 'top1', scores), Trained('')])
         {'top1, last': ['80.25', 'failed'], 'best': ['90.50', 'failed']}
     """
     if not results:
@@ -130,6 +175,24 @@ def _cell(value: float | None) -> str:
     return "failed" if value is None else f"{value:.2f}"
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[IO]:
+    """Keep other processes from training in a folder.
+
+    Trainings inherit the lock, so that it holds as long as one of them lives, even if
+    the process that started them was killed.
+    """
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"{folder}: trainings are running in it, started by another process; "
+                "wait for their end, or choose another folder"
+            ) from None
+        yield lock
+
+
 def _write_results(folder: Path, done: Mapping[str, Trained]) -> None:
     table = {name: asdict(trained) for name, trained in done.items()}
     part = folder / f"{RESULTS}.part"
@@ -137,61 +200,85 @@ def _write_results(folder: Path, done: Mapping[str, Trained]) -> None:
     part.replace(folder / RESULTS)
 
 
-def _train(work_dir: Path, script: Path, metric: str | None) -> Trained:
-    config, log = (work_dir.with_name(work_dir.name + end) for end in (".py", ".txt"))
-    start = time.monotonic()
-    command = (sys.executable, script, config, "--work-dir", work_dir, "--resume")
-    status = _run([str(word) for word in command], log)
-    trained = Trained("", seconds=time.monotonic() - start)
+def _command(work_dir: Path, script: Path) -> list[str]:
+    config = work_dir.with_name(f"{work_dir.name}.py")
+    words = (sys.executable, script, config, "--work-dir", work_dir, "--resume")
+    return [str(word) for word in words]
+
+
+def _run_all(
+    commands: Mapping[str, list[str]], folder: Path, jobs: int, lock: IO
+) -> Iterator[tuple[str, int, float]]:
+    """Run commands, which get the signals that this process gets.
+
+    Yields:
+        The name, the exit status and the seconds of each that ends.
+    """
+    waiting = list(commands)
+    running: dict[int, tuple[str, subprocess.Popen, float]] = {}
+    with SignalWatch() as watch:
+        watch.waits = True
+        try:
+            while waiting or running:
+                for slot in range(jobs):
+                    if waiting and slot not in running:
+                        name = waiting.pop(0)
+                        process = _start(commands[name], folder, name, slot, jobs, lock)
+                        running[slot] = (name, process, time.monotonic())
+                time.sleep(POLL)
+                if watch.signum:
+                    break
+                ended = [s for s, (_, p, _) in running.items() if p.poll() is not None]
+                for slot in ended:
+                    name, process, start = running.pop(slot)
+                    yield name, process.returncode, time.monotonic() - start
+        finally:  # a signal, or whoever asks has stopped to
+            for _, process, _ in running.values():
+                process.send_signal(watch.signum or signal.SIGTERM)
+            for _, process, _ in running.values():
+                process.wait()
+    if watch.signum:
+        names = ", ".join(name for name, _, _ in running.values()) or "the next"
+        raise Interrupted(
+            watch.signum, f"{names}: not finished; the same command goes on"
+        )
+
+
+def _start(
+    command: list[str], folder: Path, name: str, slot: int, jobs: int, lock: IO
+) -> subprocess.Popen:
+    environment = os.environ.copy()
+    cores = len(os.sched_getaffinity(0))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
+    if torch.cuda.device_count() > 1:
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = given.split(",") if given else range(torch.cuda.device_count())
+        environment["CUDA_VISIBLE_DEVICES"] = str(devices[slot % len(devices)])
+    with (folder / f"{name}.txt").open("a") as output:
+        return subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=[lock.fileno()],
+            start_new_session=True,
+        )
+
+
+def _outcome(work_dir: Path, status: int, metric: str | None) -> Trained:
+    trained = Trained("")
+    log = work_dir.with_name(f"{work_dir.name}.txt")
     try:
         if status:
             raise ConfigError(f"exit status {status}: {_last_line(log)[:200]}")
-        values = _validations(work_dir, metric)
+        scores = read_scores(work_dir, metric)
     except ConfigError as error:
         trained.problem = str(error)
         return trained
-    trained.metric, trained.last = values[-1]
-    trained.best = max(value for _, value in values)
+    trained.metric, trained.validations, trained.measures = scores
     return trained
-
-
-def _run(command: list[str], log: Path) -> int:
-    """Run a training, which gets the signals that this process gets."""
-    with SignalWatch() as watch, log.open("a") as output:
-        watch.waits = True
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        passed_on = False
-        while process.poll() is None:
-            if watch.signum and not passed_on:
-                process.send_signal(watch.signum)
-                passed_on = True
-            time.sleep(POLL)
-    if watch.signum:
-        raise Interrupted(
-            watch.signum, f"{log.stem} is not finished; the same command goes on"
-        )
-    return process.returncode
 
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
     return next((line for line in reversed(lines) if line.strip()), "")
-
-
-def _validations(work_dir: Path, metric: str | None) -> list[tuple[str, float]]:
-    """The metric's name and value in each validation of a work folder's training."""
-    records = [r for _, r in read_work_dir(work_dir) if not of_training(r)]
-    if metric is None:
-        names = (
-            name
-            for record in records
-            for name, value in record.items()
-            if isinstance(value, Real) and name not in NO_METRICS
-        )
-        metric = next(names, None)
-    values = [(metric, float(r[metric])) for r in records if metric in r]
-    if not values:
-        raise ConfigError(f"{work_dir}: no validation logged {metric}")
-    return values

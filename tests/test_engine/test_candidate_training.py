@@ -64,7 +64,7 @@ def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path, script)
     rest = dict(results)
     assert "3" in rest["b"].problem and "no such layer" in rest["b"].problem
     assert rest["b"].last is None and rest["c"].last == 60.0
-    assert json.loads((tmp_path / "results.json").read_text())["c"]["last"] == 60.0
+    assert read_results(tmp_path)["c"].last == 60.0
 
     (tmp_path / "b" / "mended").touch()
     again = dict(train_all(configs, tmp_path, script))

@@ -192,7 +192,9 @@ def as_json(
     entries = [entry_of(candidate, limit) for candidate in candidates]
     for entry in entries:
         result = trained.get(entry["name"])
-        entry["trained"] = result and asdict(result)
+        entry["trained"] = result and dict(
+            asdict(result), last=result.last, best=result.best
+        )
     return dict(
         config=args.config,
         limit=limit,
