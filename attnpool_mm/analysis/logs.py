@@ -8,11 +8,8 @@ from ..utils.errors import ConfigError
 
 LOGS = "*/vis_data/scalars.json"
 LAMBDA = "spem_lambda/"  # how the names of the λ of SPEM start
-<<<<<<< HEAD
 MEASURES = ("shift_consistency", "corruption/")  # how those of `RobustnessHook` start
-=======
 NO_METRICS = ("data_time", "time", "step", "epoch")
->>>>>>> 609c1e2 (train_all: several trainings at once, a lock on their folder, every validation's metrics)
 Records = list[tuple[int, dict]]
 
 
@@ -124,8 +121,8 @@ def read_scores(
         metric: A name that every validation logs. Default: the first that one does.
 
     Returns:
-        The metric's name, all metrics of each validation, and what hooks such as
-        `RobustnessHook` measured after the training.
+        The metric's name, all metrics of each validation, and what `RobustnessHook`
+        measured after the training.
 
     Raises:
         ConfigError: No validation logged the metric.
@@ -136,13 +133,7 @@ def read_scores(
     validations = [record for record in records if metric in record]
     if not validations:
         raise ConfigError(f"{work_dir}: no validation logged {metric or 'anything'}")
-    measures: dict[str, float] = {}
-    # A training that was resumed after its end logs them in a run without iterations.
-    for path in sorted(work_dir.glob(LOGS)):
-        for _, record in read_run(path):
-            if not of_training(record) and metric not in record:
-                measures |= _scores(record)
-    return metric, validations, measures
+    return metric, validations, read_measures(work_dir)
 
 
 def _scores(record: dict) -> dict[str, float]:

@@ -4,23 +4,22 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO
 
-import torch
 from mmengine.config import Config
 
 from ..analysis.logs import read_scores
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
 from .interruption import Interrupted, SignalWatch
+from .script_process import environment_of, start_script
 
 POLL = 0.1  # seconds
 RESULTS = "results.json"
@@ -118,8 +117,7 @@ def train_all(
                 yield name, trained
         for name in waiting:
             (folder / f"{name}.py").write_text(texts[name])
-        commands = {name: _command(folder / name, script) for name in waiting}
-        for name, status, seconds in _run_all(commands, folder, jobs, lock):
+        for name, status, seconds in _run_all(waiting, folder, script, jobs, lock):
             trained = _outcome(folder / name, status, metric)
             trained.config, trained.seconds = digests[name], seconds
             done[name] = trained
@@ -200,68 +198,50 @@ def _write_results(folder: Path, done: Mapping[str, Trained]) -> None:
     part.replace(folder / RESULTS)
 
 
-def _command(work_dir: Path, script: Path) -> list[str]:
-    config = work_dir.with_name(f"{work_dir.name}.py")
-    words = (sys.executable, script, config, "--work-dir", work_dir, "--resume")
-    return [str(word) for word in words]
-
-
 def _run_all(
-    commands: Mapping[str, list[str]], folder: Path, jobs: int, lock: IO
+    names: Sequence[str], folder: Path, script: Path, jobs: int, lock: IO
 ) -> Iterator[tuple[str, int, float]]:
-    """Run commands, which get the signals that this process gets.
+    """Run the trainings, which get the signals that this process gets.
 
     Yields:
         The name, the exit status and the seconds of each that ends.
     """
-    waiting = list(commands)
-    running: dict[int, tuple[str, subprocess.Popen, float]] = {}
+    waiting = list(names)
+    running: dict[int, tuple[str, BaseProcess, float]] = {}
     with SignalWatch() as watch:
         watch.waits = True
         try:
-            while waiting or running:
+            while (waiting or running) and not watch.signum:
                 for slot in range(jobs):
                     if waiting and slot not in running:
                         name = waiting.pop(0)
-                        process = _start(commands[name], folder, name, slot, jobs, lock)
+                        process = start_script(
+                            script,
+                            [
+                                str(folder / f"{name}.py"),
+                                *("--work-dir", str(folder / name), "--resume"),
+                            ],
+                            folder / f"{name}.txt",
+                            environment_of(slot, jobs),
+                            lock,
+                        )
                         running[slot] = (name, process, time.monotonic())
                 time.sleep(POLL)
-                if watch.signum:
-                    break
-                ended = [s for s, (_, p, _) in running.items() if p.poll() is not None]
+                ended = [s for s, (_, p, _) in running.items() if not p.is_alive()]
                 for slot in ended:
                     name, process, start = running.pop(slot)
-                    yield name, process.returncode, time.monotonic() - start
+                    yield name, process.exitcode, time.monotonic() - start
         finally:  # a signal, or whoever asks has stopped to
             for _, process, _ in running.values():
-                process.send_signal(watch.signum or signal.SIGTERM)
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, watch.signum or signal.SIGTERM)
             for _, process, _ in running.values():
-                process.wait()
-    if watch.signum:
-        names = ", ".join(name for name, _, _ in running.values()) or "the next"
+                process.join()
+    if watch.signum and (waiting or running):
+        names = [name for name, _, _ in running.values()] or waiting[:1]
         raise Interrupted(
-            watch.signum, f"{names}: not finished; the same command goes on"
-        )
-
-
-def _start(
-    command: list[str], folder: Path, name: str, slot: int, jobs: int, lock: IO
-) -> subprocess.Popen:
-    environment = os.environ.copy()
-    cores = len(os.sched_getaffinity(0))
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
-    if torch.cuda.device_count() > 1:
-        given = os.environ.get("CUDA_VISIBLE_DEVICES")
-        devices = given.split(",") if given else range(torch.cuda.device_count())
-        environment["CUDA_VISIBLE_DEVICES"] = str(devices[slot % len(devices)])
-    with (folder / f"{name}.txt").open("a") as output:
-        return subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=[lock.fileno()],
-            start_new_session=True,
+            watch.signum,
+            f"{', '.join(names)}: not finished; the same command goes on",
         )
 
 

@@ -105,14 +105,18 @@ class Plan:
             if not self._is_excluded(levels)
         ]
 
+    def reference_of(self, run: Run) -> str | None:
+        """The network that a training's is compared with, if the plan has it."""
+        levels = {**run.levels, **self.reference}
+        return None if self._is_excluded(levels) else _group(levels)
+
     def _run(self, levels: Levels, seed: int) -> Run:
         options = dict(self.options)
         for axis, of_level in self.axes.items():
             options |= of_level[levels[axis]]
         options["randomness.seed"] = seed
-        name = "_".join(map(slug, levels.values()))
         file = self.configs[levels[NETWORK]]
-        return Run(f"{name}_seed{seed}", levels, seed, file, options)
+        return Run(f"{_group(levels)}_seed{seed}", levels, seed, file, options)
 
     def _is_excluded(self, levels: Levels) -> bool:
         return any(
@@ -129,6 +133,10 @@ def slug(text: str) -> str:
         'nlp-patch-2'
     """
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def _group(levels: Levels) -> str:
+    return "_".join(map(slug, levels.values()))
 
 
 def read_plan(path: str) -> Plan:
@@ -252,5 +260,3 @@ def _check_equal(plan: Plan) -> None:
         raise ConfigError(f"equal={plan.equal!r}: a dict with {accepted} is accepted")
     if not plan.reference:
         raise ConfigError("equal: reference says which network the others equal")
-
-

@@ -1,6 +1,6 @@
 """Trainings one after the other: what is kept, repeated, and left out."""
 
-import json
+import os
 import signal
 
 import pytest
@@ -28,7 +28,7 @@ if names['fails'] and not (folder / 'mended').exists():
     print('ValueError: no such layer')
     sys.exit(3)
 if names['waits']:
-    os.kill(os.getppid(), signal.SIGTERM)
+    os.kill(names['parent'], signal.SIGTERM)
     signal.sigwait([signal.SIGTERM])
     (folder / 'told').touch()
     sys.exit(0)
@@ -51,7 +51,8 @@ def script(tmp_path):
 
 def config(*values, fails=False, waits=False):
     kind = Config  # a class, as types in MMEngine's newer configs
-    return Config(dict(values=list(values), fails=fails, waits=waits, kind=kind))
+    options = dict(fails=fails, waits=waits, kind=kind, parent=os.getpid())
+    return Config(dict(values=list(values), **options))
 
 
 def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path, script):

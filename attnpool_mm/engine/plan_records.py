@@ -1,0 +1,150 @@
+"""What is known of a plan's trainings: one JSON file, in the plan's order."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from ..analysis.results import write_json
+from ..utils.config_text import config_text
+from ..utils.errors import ConfigError
+from .candidate_training import Trained, digest_of
+from .plan import Plan, Run
+
+PACKAGES = ("attnpool_mm", "torch", "mmengine", "mmcv", "mmdet", "mmpretrain", "numpy")
+LOCAL = ("cache", "data_root", "work_dir")  # keys that say where things lie
+Record = dict[str, Any]
+
+
+def read_records(path: Path) -> dict[str, Any]:
+    """Read a plan's results; an empty dict where there is no such file.
+
+    Raises:
+        ConfigError: The file is none of results.
+    """
+    if not path.exists():
+        return {}
+    try:
+        results = json.loads(path.read_text())
+        names = [run["name"] for run in results["runs"]]
+        [(run["config"]["digest"], run["problem"]) for run in results["runs"]]
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"--json {path}: it holds no results of a plan: {error!r}; another file is "
+            "accepted"
+        ) from error
+    if len(set(names)) < len(names):
+        raise ConfigError(f"--json {path}: it holds results of a run twice")
+    return results
+
+
+def usable(record: Record | None, digest: str) -> bool:
+    """Whether a record is of a training that ended, with this very config."""
+    return (
+        record is not None
+        and not record["problem"]
+        and record["config"]["digest"] == digest
+    )
+
+
+def config_digest(cfg: Config) -> str:
+    """A digest of a config that does not depend on where data lie on a machine."""
+    return digest_of(config_text(Config(_without_places(deepcopy(cfg.to_dict())))))
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_places(v) for k, v in value.items() if k not in LOCAL}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_without_places, value))
+    return value
+
+
+def record_of(
+    run: Run, digest: str, cost: Mapping[str, Any], trained: Trained, threads: int
+) -> Record:
+    """The record of one training.
+
+    Args:
+        run: The training.
+        digest: That of its config.
+        cost: What its network costs.
+        trained: What came of it.
+        threads: Threads that a process of PyTorch's had on the CPU.
+    """
+    return dict(
+        name=run.name,
+        levels=run.levels,
+        seed=run.seed,
+        config=dict(file=_short(run.file), options=run.options, digest=digest),
+        versions=_versions(),
+        machine=dict(device=device_name(), threads=threads),
+        epochs=trained.validations,
+        measures=trained.measures,
+        cost=dict(cost),
+        seconds=round(trained.seconds, 1),
+        problem=trained.problem,
+    )
+
+
+def write_records(
+    path: Path, plan: Plan, records: Mapping[str, Record], timing: dict | None
+) -> None:
+    """Write a plan's results at once: a kill leaves the file of before.
+
+    Args:
+        path: The file.
+        plan: The plan.
+        records: Name → record.
+        timing: Times of training steps, if they were measured.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    results = dict(
+        plan=_short(plan.path),
+        metric=plan.metric,
+        seeds=len(plan.seeds),
+        axes=plan.levels,
+        reference=plan.reference,
+        planned=len(plan.runs()),
+        runs=in_order(plan, records.values()),
+    )
+    if timing:
+        results["timing"] = timing
+    part = path.with_name(f"{path.name}.part")
+    write_json(part, results)
+    part.replace(path)
+
+
+def in_order(plan: Plan, records: Iterable[Record]) -> list[Record]:
+    """Records in the order of the plan's runs; those of no run are left out."""
+    by_name = {record["name"]: record for record in records}
+    return [by_name[run.name] for run in plan.runs() if run.name in by_name]
+
+
+def _short(path: Path) -> str:
+    """A path in the project, seen from its root."""
+    parts = path.resolve().parts
+    if "configs" in parts:
+        return "/".join(parts[len(parts) - 1 - parts[::-1].index("configs") :])
+    return path.name
+
+
+def _versions() -> dict[str, str]:
+    versions = {name: import_module(name).__version__ for name in PACKAGES}
+    return {"python": platform.python_version(), **versions}
+
+
+def device_name() -> str:
+    """The GPU, or the kind of the CPU, that trainings run on."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.uname().machine} CPU"

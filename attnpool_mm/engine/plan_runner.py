@@ -1,0 +1,264 @@
+"""Running a plan to its end, in as many sittings as it takes."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from ..analysis.complexity import measure_complexity
+from ..utils.config import build_for_counting, counted_method, input_shape
+from ..utils.errors import ConfigError
+from . import preflight
+from .arguments import check_arguments
+from .candidate_training import train_all
+from .plan import Plan, Run
+from .plan_records import (
+    Record,
+    config_digest,
+    device_name,
+    read_records,
+    record_of,
+    usable,
+    write_records,
+)
+from .script_process import threads_each
+from .step_times import time_steps
+
+TRAINING = ("train_dataloader", "train_cfg", "val_dataloader", "val_evaluator")
+
+
+class PlanRunner:
+    """The trainings of a plan, those that are done and those that are not.
+
+    Every network is built and counted at once, so that a plan with a fault says so
+    before any work starts.
+
+    Args:
+        plan: The plan.
+        json_path: The file of its results. Runs that it holds, of the same configs, are
+            not repeated.
+
+    Attributes:
+        runs: Name → training.
+        configs: Name → whole config.
+        costs: Name of a network → what it costs.
+        records: Name → what is known of a training that is done.
+        timing: Times of training steps, or None.
+
+    Raises:
+        ConfigError: A config cannot be read or built, networks that should be equal
+            are not, or the file holds other things.
+    """
+
+    def __init__(self, plan: Plan, json_path: Path):
+        self.plan = plan
+        self.json_path = json_path
+        self.runs = {run.name: run for run in plan.runs()}
+        self.configs = {name: run.config() for name, run in self.runs.items()}
+        self._digests = {name: config_digest(c) for name, c in self.configs.items()}
+        results = read_records(json_path)
+        known = {record["name"]: record for record in results.get("runs", ())}
+        self.timing: dict[str, Any] | None = results.get("timing")
+        self.records: dict[str, Record] = {
+            name: known[name]
+            for name, digest in self._digests.items()
+            if usable(known.get(name), digest)
+        }
+        self.costs = {
+            run.group: cost_of(self.configs[run.name]) for run in self.networks()
+        }
+        check_equal(plan, self.costs)
+
+    @property
+    def missing(self) -> list[str]:
+        """The names of the trainings that are not done."""
+        return [name for name in self.runs if name not in self.records]
+
+    def networks(self, names: Iterable[str] | None = None) -> Iterator[Run]:
+        """The first training of each network.
+
+        Args:
+            names: Of these trainings. Default: all.
+        """
+        seen = set()
+        for name in self.runs if names is None else names:
+            run = self.runs[name]
+            if run.group not in seen:
+                seen.add(run.group)
+                yield run
+
+    def check(self) -> None:
+        """Check that what is missing can be trained.
+
+        Raises:
+            ConfigError: A section, an argument or the data are not there.
+        """
+        for run in self.networks(self.missing):
+            cfg = self.configs[run.name]
+            for section in TRAINING:
+                if cfg.get(section) is None:
+                    raise ConfigError(f"config {run.file}: there is no {section}")
+            check_arguments(cfg, ("train", "val"))
+            preflight.check_data_paths(cfg, ("train", "val"))
+
+    def train(
+        self,
+        folder: Path,
+        script: Path,
+        jobs: int = 1,
+        report: Callable[[str], None] = print,
+    ) -> None:
+        """Train what is missing; the file of results grows as trainings end.
+
+        Args:
+            folder: The folder for the trainings.
+            script: The path of `tools/train.py`.
+            jobs: How many run at once.
+            report: Gets a line for each that ends, with the time that is left.
+
+        Raises:
+            ConfigError: Something is missing, or the folder holds other trainings or is
+                in use.
+            Interrupted: A signal came. The next call goes on.
+        """
+        self.check()
+        configs = {name: self.configs[name] for name in self.missing}
+        waiting = dict.fromkeys(configs)
+        metric = self.plan.metric
+        for name, trained in train_all(configs, folder, script, metric, jobs):
+            run = self.runs[name]
+            self.records[name] = record_of(
+                run,
+                self._digests[name],
+                self.costs[run.group],
+                trained,
+                threads_each(jobs),
+            )
+            self.write()
+            del waiting[name]
+            left = self._seconds_left(waiting) / jobs
+            said = trained.problem or f"{metric} {trained.last:.2f}"
+            ended = len(self.runs) - len(waiting)
+            report(
+                f"[{ended}/{len(self.runs)}] {name}: {said} "
+                f"({_clock(trained.seconds)}; about {_clock(left)} left)"
+            )
+
+    def time(self, rounds: int) -> None:
+        """Time training steps of every network, and write them beside the results.
+
+        Args:
+            rounds: As in `time_steps`.
+        """
+        networks = list(self.networks())
+        configs = {run.group: self.configs[run.name] for run in networks}
+        seconds = time_steps(configs, rounds)
+        references = {run.group: self.plan.reference_of(run) for run in networks}
+        self.timing = dict(
+            device=device_name(),
+            threads=torch.get_num_threads(),
+            rounds=rounds,
+            batch_size=next(iter(configs.values())).train_dataloader.batch_size,
+            steps={
+                name: dict(
+                    seconds=value,
+                    ratio=references[name] and value / seconds[references[name]],
+                )
+                for name, value in seconds.items()
+            },
+        )
+        self.write()
+
+    def write(self) -> None:
+        """Write the file of results.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        write_records(self.json_path, self.plan, self.records, self.timing)
+
+    def _seconds_left(self, waiting: Iterable[str]) -> float:
+        """An estimate: what the network took before, or as long a FLOP as others."""
+        by_network: dict[str, list[float]] = {}
+        rates = []
+        for name, record in self.records.items():
+            if record["seconds"]:
+                by_network.setdefault(self.runs[name].group, []).append(
+                    record["seconds"]
+                )
+                rates.append(record["seconds"] / record["cost"]["flops"])
+        rate = median(rates) if rates else 0.0
+        groups = [self.runs[name].group for name in waiting]
+        return sum(
+            mean(by_network[group])
+            if group in by_network
+            else rate * self.costs[group]["flops"]
+            for group in groups
+        )
+
+
+def cost_of(cfg: Config) -> dict[str, Any]:
+    """What a config's network costs on one image, at 1 byte a value.
+
+    Of a detector it is backbone and neck.
+
+    Returns:
+        `shape` of the image, `parameters` of the whole model, `flops`, and the peak
+        memory of the activations in bytes: `peak_fused` as in an ideal runtime,
+        `peak_unfused` as in a microcontroller's.
+
+    Raises:
+        ConfigError: It cannot be built, or does not run.
+    """
+    model, shape, method = (
+        build_for_counting(cfg),
+        input_shape(cfg),
+        counted_method(cfg),
+    )
+    fused, unfused = (
+        measure_complexity(model, shape, method=method, attention=attention)
+        for attention in ("fused", "unfused")
+    )
+    return dict(
+        shape=list(shape),
+        parameters=fused.parameters,
+        flops=fused.flops,
+        peak_fused=fused.arena_bytes,
+        peak_unfused=unfused.arena_bytes,
+    )
+
+
+def check_equal(plan: Plan, costs: dict[str, dict[str, Any]]) -> None:
+    """Check that networks cost what the plan says that they share.
+
+    Args:
+        plan: The plan.
+        costs: Name of a network → its cost.
+
+    Raises:
+        ConfigError: One deviates from the reference network by too much.
+    """
+    if plan.equal is None:
+        return
+    key, within = plan.equal["cost"], plan.equal["within"]
+    for run in plan.runs():
+        group, aim = run.group, plan.reference_of(run)
+        if aim is None:
+            raise ConfigError(
+                f"plan {plan.path}: equal: {group} has no reference network "
+                f"({plan.reference})"
+            )
+        value, expected = costs[group][key], costs[aim][key]
+        if abs(value - expected) > within * expected:
+            raise ConfigError(
+                f"plan {plan.path}: equal: {key} of {group} is {value:,}, of {aim} "
+                f"{expected:,}: at most {within:.0%} apart is accepted"
+            )
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,134 @@
+"""Run a plan: train networks that differ in pool, strides or anything, and compare.
+
+    python tools/analysis_tools/compare_pools.py configs/evidence/PLAN.py
+    python tools/analysis_tools/compare_pools.py configs/evidence/PLAN.py --jobs 2
+
+The same command goes on where it was stopped. All results are in one JSON file.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from attnpool_mm.analysis.results import text_table
+from attnpool_mm.engine import launch
+from attnpool_mm.engine.interruption import Interrupted
+from attnpool_mm.engine.plan import read_plan
+from attnpool_mm.engine.plan_runner import PlanRunner
+from attnpool_mm.engine.work_dir import check_work_dir
+from attnpool_mm.utils.checks import check_int
+from attnpool_mm.utils.errors import ConfigError
+
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("plan", help="the plan, such as configs/evidence/spem.py")
+    parser.add_argument(
+        "--work-dir",
+        help="folder for the trainings (default: ./work_dirs/evidence/NAME_OF_PLAN)",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="the results; what it holds already is not trained again (default: "
+        "results of the work folder)",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="trainings at once (default: 1)"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the plan and list its networks with their cost; train nothing",
+    )
+    parser.add_argument(
+        "--time",
+        type=int,
+        metavar="N",
+        help="instead of training, time N training steps of every network, in turns",
+    )
+    return parser.parse_args(arguments)
+
+
+def paths(args: argparse.Namespace) -> tuple[Path, Path]:
+    """The folder for the trainings, and the file of results.
+
+    Raises:
+        ConfigError: They cannot be written.
+    """
+    name = Path(args.plan).stem
+    folder = Path(args.work_dir or Path("work_dirs") / "evidence" / name)
+    json_path = Path(args.json or folder / f"{name}.json")
+    check_work_dir(str(folder))
+    if json_path.is_dir():
+        raise ConfigError(f"--json {json_path}: it is a folder; a file is accepted")
+    return folder, json_path
+
+
+def cost_table(runner: PlanRunner) -> str:
+    """The networks of a plan and what they cost."""
+    networks = list(runner.networks())
+    costs = [runner.costs[run.group] for run in networks]
+    columns = {
+        axis: [run.levels[axis] for run in networks] for axis in runner.plan.levels
+    }
+    columns |= {
+        "image": ["x".join(map(str, cost["shape"])) for cost in costs],
+        "parameters": [f"{cost['parameters']:,}" for cost in costs],
+        "MFLOPs": [f"{cost['flops'] / 1e6:,.1f}" for cost in costs],
+        "peak, fused (kB)": [f"{cost['peak_fused'] / 1e3:,.1f}" for cost in costs],
+        "unfused (kB)": [f"{cost['peak_unfused'] / 1e3:,.1f}" for cost in costs],
+    }
+    return text_table(columns)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, or list, or time.
+
+    Raises:
+        ConfigError: An option or the plan cannot be used, or a training failed.
+    """
+    check_int("--jobs", args.jobs)
+    if args.time is not None:
+        check_int("--time", args.time)
+    folder, json_path = paths(args)
+    runner = PlanRunner(read_plan(args.plan), json_path)
+    runner.check()
+    num_runs, num_missing = len(runner.runs), len(runner.missing)
+    print(f"{num_runs} trainings, {num_runs - num_missing} of them done", flush=True)
+    if args.dry_run:
+        print(cost_table(runner))
+        return
+    if args.time is not None:
+        runner.time(args.time)
+    else:
+        runner.train(folder, TRAIN, args.jobs, report)
+    print(f"results: {json_path}")
+    failed = [name for name, record in runner.records.items() if record["problem"]]
+    if failed:
+        raise ConfigError(f"trainings that failed: {', '.join(failed)}")
+
+
+def report(line: str) -> None:
+    """Say how far it is."""
+    print(line, flush=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    try:
+        with launch.one_line_errors():
+            run(args)
+    except Interrupted as stop:
+        print(stop.message, file=sys.stderr)
+        raise
+
+
+if __name__ == "__main__":
+    main()
