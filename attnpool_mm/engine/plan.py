@@ -69,7 +69,7 @@ class Plan:
         options: Options of every training.
         seeds: The seeds.
         reference: Axis → the level that the others are compared with.
-        exclude: Combinations that are left out: axis → a level, or some.
+        exclude: Combinations that are left out: axis → level, not all axes.
         equal: None, or the cost that all networks share: `cost`, one of
             'peak_unfused', 'peak_fused', 'flops' and 'parameters', and `within`, the
             largest relative deviation from the reference network.
@@ -82,7 +82,7 @@ class Plan:
     options: Options = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     reference: Levels = field(default_factory=dict)
-    exclude: Sequence[Mapping[str, Any]] = ()
+    exclude: Sequence[Levels] = ()
     equal: dict[str, Any] | None = None
 
     @property
@@ -119,10 +119,7 @@ class Plan:
         return Run(f"{_group(levels)}_seed{seed}", levels, seed, file, options)
 
     def _is_excluded(self, levels: Levels) -> bool:
-        return any(
-            all(levels[axis] in _several(level) for axis, level in left_out.items())
-            for left_out in self.exclude
-        )
+        return any(part.items() <= levels.items() for part in self.exclude)
 
 
 def slug(text: str) -> str:
@@ -178,13 +175,12 @@ def _checked(path: Path, given: dict[str, Any]) -> Plan:
     }
     _check_axes(given["axes"])
     given["seeds"] = _seeds(given.get("seeds", 1))
-    given["exclude"] = list(given.get("exclude", ()))
+    left_out = list(given.get("exclude", ()))
+    given["exclude"] = [part for entry in left_out for part in _parts(entry)]
     plan = Plan(path, **given)
     _check_levels("reference", plan.reference, plan.levels)
-    for left_out in plan.exclude:
-        if not isinstance(left_out, dict) or not left_out:
-            raise ConfigError(f"exclude: {left_out!r}: a dict axis=level is accepted")
-        _check_levels("exclude", left_out, plan.levels)
+    for part in plan.exclude:
+        _check_levels("exclude", part, plan.levels)
     _check_equal(plan)
     names = [run.name for run in plan.runs()]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -226,22 +222,27 @@ def _seeds(seeds: Any) -> list[int]:
     raise ConfigError(f"seeds={seeds!r}: their number, or a list of them, is accepted")
 
 
-def _several(level: Any) -> Sequence[str]:
-    return level if isinstance(level, list | tuple) else [level]
+def _parts(left_out: Any) -> list[Levels]:
+    """What an entry of `exclude` stands for, with one level of each axis."""
+    if not isinstance(left_out, dict) or not left_out:
+        raise ConfigError(
+            f"exclude: {left_out!r}: a dict axis=level, or axis=[levels], is accepted"
+        )
+    levels = (
+        level if isinstance(level, list | tuple) else [level]
+        for level in left_out.values()
+    )
+    return [dict(zip(left_out, part, strict=True)) for part in product(*levels)]
 
 
-def _check_levels(
-    what: str, given: Mapping[str, Any], levels: Mapping[str, list[str]]
-) -> None:
-    for axis, named in given.items():
+def _check_levels(what: str, given: Levels, levels: dict[str, list[str]]) -> None:
+    for axis, level in given.items():
         if axis not in levels:
             raise ConfigError(f"{what}: {axis} is no axis; {', '.join(levels)} are")
-        for level in _several(named):
-            if level not in levels[axis]:
-                raise ConfigError(
-                    f"{what}.{axis}={level!r}: one of {', '.join(levels[axis])} is "
-                    "accepted"
-                )
+        if level not in levels[axis]:
+            raise ConfigError(
+                f"{what}.{axis}={level!r}: one of {', '.join(levels[axis])} is accepted"
+            )
 
 
 def _check_equal(plan: Plan) -> None:

@@ -114,7 +114,7 @@ def write_records(
         seeds=len(plan.seeds),
         axes=plan.levels,
         reference=plan.reference,
-        planned=len(plan.runs()),
+        exclude=list(plan.exclude),
         runs=in_order(plan, records.values()),
     )
     if timing:

@@ -34,9 +34,6 @@ TRAINING = ("train_dataloader", "train_cfg", "val_dataloader", "val_evaluator")
 class PlanRunner:
     """The trainings of a plan, those that are done and those that are not.
 
-    Every network is built and counted at once, so that a plan with a fault says so
-    before any work starts.
-
     Args:
         plan: The plan.
         json_path: The file of its results. Runs that it holds, of the same configs, are
@@ -45,13 +42,12 @@ class PlanRunner:
     Attributes:
         runs: Name → training.
         configs: Name → whole config.
-        costs: Name of a network → what it costs.
+        costs: Name of a network → what it costs, once `check` has measured it.
         records: Name → what is known of a training that is done.
         timing: Times of training steps, or None.
 
     Raises:
-        ConfigError: A config cannot be read or built, networks that should be equal
-            are not, or the file holds other things.
+        ConfigError: A config cannot be read, or the file holds other things.
     """
 
     def __init__(self, plan: Plan, json_path: Path):
@@ -68,10 +64,7 @@ class PlanRunner:
             for name, digest in self._digests.items()
             if usable(known.get(name), digest)
         }
-        self.costs = {
-            run.group: cost_of(self.configs[run.name]) for run in self.networks()
-        }
-        check_equal(plan, self.costs)
+        self.costs: dict[str, dict[str, Any]] = {}
 
     @property
     def missing(self) -> list[str]:
@@ -92,10 +85,11 @@ class PlanRunner:
                 yield run
 
     def check(self) -> None:
-        """Check that what is missing can be trained.
+        """Check that what is missing can be trained, and measure every network's cost.
 
         Raises:
-            ConfigError: A section, an argument or the data are not there.
+            ConfigError: A section, an argument or the data are not there, a network
+                cannot be built, or networks that should be equal are not.
         """
         for run in self.networks(self.missing):
             cfg = self.configs[run.name]
@@ -104,6 +98,13 @@ class PlanRunner:
                     raise ConfigError(f"config {run.file}: there is no {section}")
             check_arguments(cfg, ("train", "val"))
             preflight.check_data_paths(cfg, ("train", "val"))
+        for run in self.networks():
+            if run.group not in self.costs:
+                try:
+                    self.costs[run.group] = cost_of(self.configs[run.name])
+                except ConfigError as error:
+                    raise ConfigError(f"{run.group}: {error}") from error
+        check_equal(self.plan, self.costs)
 
     def train(
         self,
@@ -121,8 +122,8 @@ class PlanRunner:
             report: Gets a line for each that ends, with the time that is left.
 
         Raises:
-            ConfigError: Something is missing, or the folder holds other trainings or is
-                in use.
+            ConfigError: As in `check`; or the folder holds other trainings or is in
+                use.
             Interrupted: A signal came. The next call goes on.
         """
         self.check()

@@ -1,0 +1,19 @@
+# classification_resnet14.py with a MobileNetV2 of width 0.35, whose pools follow the
+# first block of a stage, where their authors put them. The stem keeps the image's size,
+# and the sixth stage has stride 1: 32x32 pixels end as 4x4, 2x2 or 1x1.
+#
+# Cut for a CPU: _base_.py's training.
+_base_ = ["./_base_.py", "./_pools_.py"]
+
+configs = {
+    "MobileNetV2-0.35": (
+        "../classification/fashion_mnist/mobilenet-v2-strided_1xb64_fashion-mnist.py"
+    )
+}
+axes = dict(
+    strides={
+        "standard": {"model.backbone.strides": (1, 2, 2, 2, 1, 1, 1)},
+        "aggressive": {"model.backbone.strides": (2, 2, 2, 2, 1, 1, 1)},
+        "more aggressive": {"model.backbone.strides": (4, 2, 2, 2, 1, 1, 1)},
+    }
+)
