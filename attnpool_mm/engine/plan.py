@@ -1,7 +1,8 @@
 """Plans: which trainings a comparison is made of."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -29,32 +30,19 @@ class Run:
         levels: Axis → level.
         seed: Seed of its random numbers.
         file: The config that it starts from.
-        options: What is changed in it: dotted key → value.
+        options: What is changed in it, one after the other: dotted key → value.
     """
 
     name: str
     levels: Levels
     seed: int
     file: Path
-    options: Options
+    options: list[Options]
 
     @property
     def group(self) -> str:
         """The name without the seed: of the network that is trained."""
         return self.name.rpartition("_seed")[0]
-
-    def config(self) -> Config:
-        """The whole config.
-
-        Raises:
-            ConfigError: It cannot be read, or an option does not fit it.
-        """
-        cfg = launch.read_config(str(self.file))
-        try:
-            launch.merge_options(cfg, self.options)
-        except ConfigError as error:
-            raise ConfigError(f"{self.group}: {error}") from error
-        return cfg
 
 
 @dataclass
@@ -105,18 +93,34 @@ class Plan:
             if not self._is_excluded(levels)
         ]
 
+    def whole_configs(self) -> dict[str, Config]:
+        """The whole config of each training, by its name.
+
+        Raises:
+            ConfigError: A file cannot be read, or an option does not fit it.
+        """
+        bases = {file: launch.read_config(str(file)) for file in self.configs.values()}
+        configs = {}
+        for run in self.runs():
+            configs[run.name] = cfg = deepcopy(bases[run.file])
+            for options in run.options:
+                try:
+                    launch.merge_options(cfg, deepcopy(options))
+                except ConfigError as error:
+                    raise ConfigError(f"{run.group}: {error}") from error
+        return configs
+
     def reference_of(self, run: Run) -> str | None:
         """The network that a training's is compared with, if the plan has it."""
         levels = {**run.levels, **self.reference}
         return None if self._is_excluded(levels) else _group(levels)
 
     def _run(self, levels: Levels, seed: int) -> Run:
-        options = dict(self.options)
-        for axis, of_level in self.axes.items():
-            options |= of_level[levels[axis]]
-        options["randomness.seed"] = seed
+        by_axis = [of_level[levels[axis]] for axis, of_level in self.axes.items()]
+        options = [self.options, *by_axis, {"randomness.seed": seed}]
         file = self.configs[levels[NETWORK]]
-        return Run(f"{_group(levels)}_seed{seed}", levels, seed, file, options)
+        name = f"{_group(levels)}_seed{seed}"
+        return Run(name, levels, seed, file, list(filter(None, options)))
 
     def _is_excluded(self, levels: Levels) -> bool:
         return any(part.items() <= levels.items() for part in self.exclude)

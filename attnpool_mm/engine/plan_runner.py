@@ -54,7 +54,7 @@ class PlanRunner:
         self.plan = plan
         self.json_path = json_path
         self.runs = {run.name: run for run in plan.runs()}
-        self.configs = {name: run.config() for name, run in self.runs.items()}
+        self.configs = plan.whole_configs()
         self._digests = {name: config_digest(c) for name, c in self.configs.items()}
         results = read_records(json_path)
         known = {record["name"]: record for record in results.get("runs", ())}

@@ -1,9 +1,5 @@
 """What a training imports; a process that others are copies of imports it once."""
 
-import mmdet.datasets
-import mmdet.evaluation
-import mmdet.models
-import mmdet.visualization
 import mmpretrain.datasets
 import mmpretrain.evaluation
 import mmpretrain.models

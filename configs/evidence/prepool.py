@@ -27,7 +27,8 @@ def nlp(patch_size):
 
 axes = dict(
     stride={
-        f"{stride}": {"model.backbone.stem_pool_cfg.stride": stride} for stride in (2, 4)
+        f"{stride}": {"model.backbone.stem_pool_cfg.stride": stride}
+        for stride in (2, 4)
     },
     pool={
         "strided": prepool("StridedConv2d"),

@@ -19,7 +19,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="Resize", scale=28),
-    # a photograph's three channels become one too; OpenCV repeats a grey image's for PIL
+    # a photograph's three channels become one; OpenCV repeats a grey image's for PIL
     dict(type="NumpyToPIL", to_rgb=True),
     dict(type="torchvision/Grayscale"),
     dict(type="torchvision/CenterCrop", size=32),  # pads
