@@ -125,20 +125,26 @@ def write_cifar(folder, num_classes=10, train=20, test=12, seed=0):
 
 
 def write_mnist(folder, train=20, test=12, seed=0):
-    """Write MNIST's four files, unpacked, with random pixels."""
+    """Write MNIST's four files, unpacked, with random pixels.
+
+    Returns each split's images, (N, 28, 28), and labels.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    for split, count in dict(train=train, t10k=test).items():
+    written = {}
+    for split, prefix, count in (("train", "train", train), ("test", "t10k", test)):
         pixels = rng.integers(256, size=(count, 28, 28), dtype=np.uint8)
         labels = (rng.permutation(count) % 10).astype(np.uint8)
         image_head = struct.pack(">IIII", 0x803, count, 28, 28)
         label_head = struct.pack(">II", 0x801, count)
         images = image_head + pixels.tobytes()
-        (folder / f"{split}-images-idx3-ubyte").write_bytes(images)
-        (folder / f"{split}-labels-idx1-ubyte").write_bytes(
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(images)
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
             label_head + labels.tobytes()
         )
+        written[split] = pixels, labels
+    return written
 
 
 def write_imagenet(folder, seed=0):

@@ -34,6 +34,7 @@ def outputs_of(cfg, loader, side):
 @pytest.mark.parametrize("path, side, factor", [
     ("digits/resnet18-nlp-stage-end_1xb64_digits.py", 8, 1.25),
     ("cifar10/resnet164-spem_1xb128_cifar10.py", 32, 0.75),  # no pipeline resizes
+    ("fashion_mnist/resnet20-strided_1xb64_fashion-mnist.py", 28, 0.75),
     ("imagenet/resnet18-nlp-stage-end_8xb32_in1k.py", 300, 0.75),
     ("visual_wake_words/mobilenet-v2-nlp-block-end_1xb64_vww.py", 120, 0.5),
     ("stl10/resnet18-nlp-stage-end_1xb8_stl10.py", 96, 0.75),

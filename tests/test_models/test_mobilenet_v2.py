@@ -1,8 +1,10 @@
+import pytest
 import torch
 from backbone_specs import Mobilenet, build
 from mmpretrain.models import MobileNetV2
 
 from attnpool_mm.models import AttnPoolMobileNetV2
+from attnpool_mm.utils.errors import ConfigError
 
 NLP = dict(type="SelfAttentivePool2d")
 
@@ -30,3 +32,23 @@ def test_strides_of_one_network_are_not_those_of_another():
     assert backbone.layer1[0].conv[0].conv.stride == (4, 4)
     assert AttnPoolMobileNetV2.arch_settings == MobileNetV2.arch_settings
     assert build(Mobilenet).layer1[0].conv[0].conv.stride == (1, 1)
+
+
+def test_a_grey_image_is_one_of_three_equal_channels():
+    grey = build(Mobilenet, in_channels=1, stem_stride=1)
+    plain = build(Mobilenet, stem_stride=1)
+    for backbone in (grey, plain):
+        backbone.eval()
+    weights = grey.state_dict()
+    weights["conv1.conv.weight"] = weights["conv1.conv.weight"].repeat(1, 3, 1, 1) / 3
+    plain.load_state_dict(weights)
+    image = torch.rand(1, 1, 32, 32)
+    outs = zip(grey(image), plain(image.expand(1, 3, 32, 32)), strict=True)
+    for out, expected in outs:
+        torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("channels", [0, 1.0, True])
+def test_no_number_of_channels(channels):
+    with pytest.raises(ConfigError, match="in_channels"):
+        AttnPoolMobileNetV2(in_channels=channels)

@@ -65,6 +65,7 @@ def test_a_metafile_counts_as_openmmlab_does(tool, tmp_path, monkeypatch):
     [
         (dict(type="CIFAR10"), "CIFAR-10"),
         (dict(type="mmpretrain.MNIST"), "MNIST"),
+        (dict(type="attnpool_mm.FashionMNIST"), "Fashion-MNIST"),
         (dict(type="attnpool_mm.VisualWakeWords"), "Visual Wake Words"),
         (dict(type="RepeatDataset", dataset=dict(type="STL10")), "STL-10"),
         (dict(type="CocoDataset"), "COCO"),
@@ -76,6 +77,20 @@ def test_a_metafile_counts_as_openmmlab_does(tool, tmp_path, monkeypatch):
 def test_the_name_of_a_data_set_is_its_classs(tool, dataset, name):
     cfg = Config(dict(train_dataloader=dict(dataset=dataset)))
     assert tool.training_data(cfg) == name
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        (dict(depth=164), "SPEM"),
+        (dict(depth=20, block="basic"), "Self-Attentive Pooling"),
+        (dict(depth=20, block="basic", attention_cfg=dict(type="SPEM")), "SPEM"),
+    ],
+    ids=str,
+)
+def test_the_paper_of_a_cifar_resnet(tool, backbone, name):
+    backbone = dict(type="attnpool_mm.AttnPoolResNetCIFAR", **backbone)
+    assert tool.collection(Config(dict(model=dict(backbone=backbone)))) == name
 
 
 def test_the_tool_mends_what_is_out_of_date(tool, tmp_path, monkeypatch, capsys):

@@ -103,8 +103,21 @@ def test_no_image_size():
     assert input_shape(cfg, [1, 64, 48]) == (1, 64, 48)
 
 
+@pytest.mark.parametrize("backbone", [
+    dict(type="AttnPoolMobileNetV2", in_channels=1),
+    dict(type="PooledBackbone", backbone=dict(type="RegNet", in_channels=1)),
+])  # fmt: skip
+def test_the_channels_are_the_backbones(backbone):
+    cfg = Config(dict(model=dict(backbone=backbone)))
+    cfg.test_dataloader = loader(dict(type="Resize", scale=48))
+    assert input_shape(cfg) == (1, 48, 48)
+    assert input_shape(cfg, [64]) == (1, 64, 64)
+    assert input_shape(cfg, [3, 64, 64]) == (3, 64, 64)
+
+
 @pytest.mark.parametrize("name, size, rgb", [
     ("resnet18-strided_1xb128_cifar10", 32, True),
+    ("resnet20-strided_1xb64_fashion-mnist", 32, True),
     ("resnet18-strided_1xb8_stl10", 128, False),
     ("mobilenet-v2-strided_1xb64_vww", 96, False),
 ])  # fmt: skip
