@@ -1,5 +1,5 @@
-# A short schedule of our own for digits: 10 epochs, the learning rate falling as a
-# cosine after a warm-up of one
+# A short schedule of our own for small images: 10 epochs, the learning rate falling as
+# a cosine after a warm-up of one
 max_epochs = 10
 optim_wrapper = dict(
     optimizer=dict(type="SGD", lr=0.05, momentum=0.9, weight_decay=5e-4)
