@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from ..utils.checks import is_int
+from ..utils.config import type_name
 from ..utils.config_errors import config_error
 from ..utils.errors import ConfigError
 from ..utils.safe_yaml import use_safe_yaml
@@ -96,6 +97,9 @@ class Plan:
     def whole_configs(self) -> dict[str, Config]:
         """The whole config of each training, by its name.
 
+        Trainings that count epochs get an `EpochSeedHook`: stopped and resumed, they
+        end with the weights that they would have had.
+
         Raises:
             ConfigError: A file cannot be read, or an option does not fit it.
         """
@@ -108,6 +112,7 @@ class Plan:
                     launch.merge_options(cfg, deepcopy(options))
                 except ConfigError as error:
                     raise ConfigError(f"{run.group}: {error}") from error
+            _seed_epochs(cfg)
         return configs
 
     def reference_of(self, run: Run) -> str | None:
@@ -134,6 +139,13 @@ def slug(text: str) -> str:
         'nlp-patch-2'
     """
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def _seed_epochs(cfg: Config) -> None:
+    hooks = list(cfg.get("custom_hooks") or [])
+    seeded = any(type_name(hook) == "EpochSeedHook" for hook in hooks)
+    if not seeded and "max_epochs" in (cfg.get("train_cfg") or {}):
+        cfg.custom_hooks = [*hooks, dict(type="attnpool_mm.EpochSeedHook")]
 
 
 def _group(levels: Levels) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
+from ..analysis.evidence_file import parse_results
 from ..analysis.results import write_json
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
@@ -33,15 +34,13 @@ def read_records(path: Path) -> dict[str, Any]:
         return {}
     try:
         results = json.loads(path.read_text())
-        names = [run["name"] for run in results["runs"]]
-        [(run["config"]["digest"], run["problem"]) for run in results["runs"]]
-    except (KeyError, OSError, TypeError, ValueError) as error:
+        parse_results(results, path.name)
+        [run["config"]["digest"] for run in results["runs"]]
+    except (ConfigError, KeyError, OSError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"--json {path}: it holds no results of a plan: {error!r}; another file is "
+            f"--json {path}: it holds no results of a plan ({error}); another file is "
             "accepted"
         ) from error
-    if len(set(names)) < len(names):
-        raise ConfigError(f"--json {path}: it holds results of a run twice")
     return results
 
 

@@ -165,11 +165,9 @@ class PlanRunner:
             rounds=rounds,
             batch_size=next(iter(configs.values())).train_dataloader.batch_size,
             steps={
-                name: dict(
-                    seconds=value,
-                    ratio=references[name] and value / seconds[references[name]],
-                )
+                name: dict(seconds=value, ratio=value / seconds[references[name]])
                 for name, value in seconds.items()
+                if references[name]
             },
         )
         self.write()

@@ -1,9 +1,26 @@
 """What a training imports; a process that others are copies of imports it once."""
 
-import mmpretrain.datasets
-import mmpretrain.evaluation
-import mmpretrain.models
-import mmpretrain.visualization  # noqa: F401
+import io
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 
-import attnpool_mm.apis
-import attnpool_mm.engine.contents  # noqa: F401
+MODULES = (
+    "mmdet.datasets",
+    "mmdet.evaluation",
+    "mmdet.models",
+    "mmpretrain.datasets",
+    "mmpretrain.evaluation",
+    "mmpretrain.models",
+    "mmpretrain.visualization",
+    "attnpool_mm.engine.contents",
+)
+
+# What they say is of optional packages; a training that needs one says so itself.
+with (
+    redirect_stdout(io.StringIO()),
+    redirect_stderr(io.StringIO()),
+    warnings.catch_warnings(action="ignore"),
+):
+    for module in MODULES:
+        import_module(module)

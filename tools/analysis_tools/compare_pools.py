@@ -12,7 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from attnpool_mm.analysis.results import text_table
+from attnpool_mm.analysis.evidence_file import read_results
+from attnpool_mm.analysis.evidence_plots import draw_tradeoff
+from attnpool_mm.analysis.evidence_tables import columns_of
+from attnpool_mm.analysis.results import text_table, write_plot
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.interruption import Interrupted
 from attnpool_mm.engine.plan import read_plan
@@ -51,6 +54,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         metavar="N",
         help="instead of training, time N training steps of every network, in turns",
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw the metric against FLOPs and peak memory, as .png or .svg",
     )
     return parser.parse_args(arguments)
 
@@ -108,6 +116,10 @@ def run(args: argparse.Namespace) -> None:
         runner.time(args.time)
     else:
         runner.train(folder, TRAIN, args.jobs, report)
+    results = read_results(json_path)
+    print(text_table(columns_of(results)))
+    if args.plot:
+        write_plot(args.plot, draw_tradeoff(results))
     print(f"results: {json_path}")
     failed = [name for name, record in runner.records.items() if record["problem"]]
     if failed:
