@@ -1,0 +1,182 @@
+"""What a plan stands for, and what can be wrong with one."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from attnpool_mm.engine.candidate_training import Trained
+from attnpool_mm.engine.plan import read_plan
+from attnpool_mm.engine.plan_records import config_digest, usable, write_records
+from attnpool_mm.engine.plan_runner import PlanRunner, check_equal, cost_of
+from attnpool_mm.utils.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = str(ROOT / "configs/classification/fashion_mnist/"
+             "resnet20-strided_1xb64_fashion-mnist.py")  # fmt: skip
+PLAN = dict(
+    configs={"ResNet-20": CONFIG},
+    metric="accuracy/top1",
+    options={"model.backbone.depth": 8},
+    axes=dict(
+        stride={
+            "2": {"model.backbone.stem_pool_cfg.stride": 2},
+            "4": {"model.backbone.stem_pool_cfg.stride": 4},
+        },
+        pool={
+            "max": {"model.backbone.stem_pool_cfg": dict(type="MaxPool2d")},
+            "average": {"model.backbone.stem_pool_cfg": dict(type="AvgPool2d")},
+        },
+    ),
+    seeds=2,
+    reference=dict(pool="max"),
+)
+
+
+@pytest.fixture
+def plan_of(tmp_path):
+    """Write a plan with some values changed, and read it."""
+
+    def read(**changes):
+        values = {k: v for k, v in {**PLAN, **changes}.items() if v is not None}
+        path = tmp_path / "plan.py"
+        path.write_text("\n".join(f"{k} = {v!r}" for k, v in values.items()))
+        return read_plan(str(path))
+
+    return read
+
+
+def test_every_combination_with_every_seed(plan_of):
+    runs = plan_of().runs()
+    assert [run.name for run in runs[:4]] == [
+        f"resnet-20_{stride}_{pool}_seed0" for stride in "24" for pool in
+        ("max", "average")
+    ]  # fmt: skip
+    assert [run.seed for run in runs] == [0] * 4 + [1] * 4
+    assert runs[1].levels == dict(network="ResNet-20", stride="2", pool="average")
+    assert len({run.group for run in runs}) == 4
+
+
+def test_the_options_of_all_axes_hold(plan_of):
+    configs = plan_of().whole_configs()
+    for stride in (2, 4):
+        for pool, kind in (("max", "MaxPool2d"), ("average", "AvgPool2d")):
+            backbone = configs[f"resnet-20_{stride}_{pool}_seed1"].model.backbone
+            assert backbone.stem_pool_cfg == dict(type=kind, stride=stride)
+            assert backbone.depth == 8
+    seeds = [cfg.randomness.seed for cfg in configs.values()]
+    assert seeds == [0] * 4 + [1] * 4
+
+
+def test_what_is_left_out(plan_of):
+    plan = plan_of(exclude=[dict(stride=["4"], pool=["max", "average"])])
+    assert {run.levels["stride"] for run in plan.runs()} == {"2"}
+    plan = plan_of(exclude=[dict(stride="4", pool="max")], seeds=[7])
+    assert [run.group for run in plan.runs()] == [
+        "resnet-20_2_max",
+        "resnet-20_2_average",
+        "resnet-20_4_average",
+    ]
+    references = [plan.reference_of(run) for run in plan.runs()]
+    assert references == ["resnet-20_2_max", "resnet-20_2_max", None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(metric=None), ["metric"]),
+        (dict(axis={}), ["axis", "axes"]),
+        (dict(configs={"a": "nowhere.py"}), ["configs", "nowhere.py"]),
+        (dict(axes=dict(network={"a": {}})), ["network"]),
+        (dict(axes=dict(pool={"a": 1})), ["axes.pool", "a"]),
+        (dict(axes=dict(pool={"a b": {}, "a-b": {}}), reference={}), ["a-b"]),
+        (dict(seeds=0), ["seeds=0"]),
+        (dict(seeds=[1, "a"]), ["seeds", "'a'"]),
+        (dict(reference=dict(poll="max")), ["reference", "poll", "pool"]),
+        (dict(reference=dict(pool="min")), ["reference.pool", "min", "average"]),
+        (dict(exclude=[dict(pool="min")]), ["exclude.pool", "min"]),
+        (dict(exclude=["max"]), ["exclude", "max"]),
+        (dict(exclude=[dict(pool=["max", "average"])]), ["exclude"]),
+        (dict(equal=dict(cost="time", within=0.1)), ["equal", "flops"]),
+        (dict(equal=dict(cost="flops", within=2)), ["equal", "within"]),
+        (dict(equal=dict(cost="flops", within=0.1), reference={}), ["reference"]),
+    ],
+)
+def test_what_is_not_accepted(plan_of, changes, words):
+    with pytest.raises(ConfigError) as error:
+        plan_of(**changes)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_an_option_that_does_not_fit_names_the_network(plan_of):
+    plan = plan_of(options={"modle.backbone.depth": 8})
+    with pytest.raises(ConfigError, match="resnet-20_2_max") as error:
+        plan.whole_configs()
+    assert "modle" in str(error.value)
+
+
+def test_networks_that_should_be_equal(plan_of):
+    equal = dict(cost="flops", within=0.03)
+    plan = plan_of(equal=equal)
+    costs = {run.group: dict(flops=100) for run in plan.runs()}
+    costs["resnet-20_4_average"]["flops"] = 103
+    check_equal(plan, costs)
+    costs["resnet-20_4_average"]["flops"] = 104
+    with pytest.raises(ConfigError) as error:
+        check_equal(plan, costs)
+    assert "resnet-20_4_average" in str(error.value) and "104" in str(error.value)
+    del costs
+    alone = plan_of(equal=equal, exclude=[dict(stride="4", pool="max")])
+    costs = {run.group: dict(flops=1) for run in alone.runs()}
+    with pytest.raises(ConfigError, match="resnet-20_4_average"):
+        check_equal(alone, costs)
+
+
+def test_cost_is_that_of_one_image(plan_of):
+    cfg = plan_of().whole_configs()["resnet-20_2_max_seed0"]
+    cost = cost_of(cfg)
+    assert cost["shape"] == [1, 32, 32]
+    # stem, three stages of one block, shortcuts, and the classes
+    convs = [(1, 16, 3, 32), (16, 16, 3, 16), (16, 16, 3, 16), (16, 32, 3, 8)]
+    convs += [(32, 32, 3, 8), (16, 32, 1, 8), (32, 64, 3, 4), (64, 64, 3, 4)]
+    convs += [(32, 64, 1, 4)]
+    flops = sum(2 * a * b * k * k * side * side for a, b, k, side in convs)
+    assert cost["flops"] == flops + 2 * 64 * 10
+    assert cost["peak_fused"] == 16 * 32 * 32 + 16 * 16 * 16
+    assert cost["peak_unfused"] >= cost["peak_fused"]
+
+
+def test_the_digest_does_not_depend_on_where_data_lie():
+    def digest(root, lr=0.1):
+        dataset = dict(type="FashionMNIST", data_root=root)
+        loader = dict(batch_size=64, dataset=dataset)
+        return config_digest(Config(dict(train_dataloader=loader, lr=lr)))
+
+    assert digest("data/fashion-mnist") == digest("/elsewhere/fashion-mnist")
+    assert digest("data") != digest("data", lr=0.2)
+
+
+def test_what_is_done_is_not_done_again(plan_of, tmp_path):
+    plan, path = plan_of(), tmp_path / "results.json"
+    runner = PlanRunner(plan, path)
+    names = list(runner.runs)
+    assert runner.missing == names
+    scores = [{"accuracy/top1": 50.0}]
+    record = dict(
+        name=names[1],
+        levels=runner.runs[names[1]].levels,
+        seed=0,
+        config=dict(digest=config_digest(runner.configs[names[1]])),
+        epochs=scores,
+        problem="",
+    )
+    failed = {**record, "name": names[0], "levels": runner.runs[names[0]].levels}
+    failed |= dict(problem="it diverged", epochs=[])
+    write_records(path, plan, {r["name"]: r for r in (record, failed)}, None)
+    assert PlanRunner(plan, path).missing == [names[0], *names[2:]]
+    changed = plan_of(options={"model.backbone.depth": 14})
+    assert PlanRunner(changed, path).missing == names
+    assert not usable(None, "") and Trained("").last is None
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match=r"results\.json"):
+        PlanRunner(plan, path)
