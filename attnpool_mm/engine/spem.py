@@ -75,8 +75,11 @@ class SPEMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def penalized_layers(model: nn.Module) -> list[SPEM]:
-    """The SPEM layers of `model` whose `p` is penalised: α > 0 and not frozen."""
-    layers = [layer for _, layer in spem_layers(model)]
+    """The SPEM layers of `model` whose `p` is penalised: α > 0 and not frozen.
+
+    One whose `pooling` is not 'adaptive' has no `p`.
+    """
+    layers = [layer for _, layer in spem_layers(model) if layer.p is not None]
     return [layer for layer in layers if layer.alpha > 0 and layer.p.requires_grad]
 
 
@@ -139,7 +142,8 @@ class SPEMLoggerHook(Hook):
     MMEngine's `LoggerHook`: in the terminal's line and wherever that hook writes.
     Each layer's λ goes to the visualizer's backends alone (`vis_data/scalars.json`,
     TensorBoard, …), as `spem_lambda/layer1.0`: the block that holds the layer, less
-    "backbone."; where that is not unique, the layer's whole name.
+    "backbone."; where that is not unique, the layer's whole name. A layer whose
+    `pooling` is not 'adaptive' has no λ to record, and no penalty.
 
     Args:
         interval: Iterations between two records of λ, counted over all epochs.
@@ -156,10 +160,11 @@ class SPEMLoggerHook(Hook):
         self.interval = check_int("interval", interval)
 
     def before_train(self, runner: Runner) -> None:
-        """Find the layers."""
+        """Find the layers that learn λ."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self._layers = layers_by_block(model)
-        if not self._layers:
+        layers = layers_by_block(model)
+        self._layers = {k: v for k, v in layers.items() if v.p is not None}
+        if not layers:
             raise ConfigError(
                 "custom_hooks SPEMLoggerHook: the model has no SPEM layer; "
                 "attention_cfg=dict(type='SPEM') in the backbone puts it there"
@@ -176,7 +181,7 @@ class SPEMLoggerHook(Hook):
         with torch.no_grad():
             penalty = spem_penalty(nn.ModuleList(self._layers.values()))
             runner.message_hub.update_scalar("train/spem_penalty", penalty.item())
-            if self.every_n_train_iters(runner, self.interval):
+            if self._layers and self.every_n_train_iters(runner, self.interval):
                 values = torch.stack([layer.lam for layer in self._layers.values()])
                 names = [f"spem_lambda/{name}" for name in self._layers]
                 runner.visualizer.add_scalars(

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
 from ..registry import MODELS
-from ..utils.checks import check_int
+from ..utils.checks import check_choice, check_int
 from ..utils.errors import ConfigError
 
 PIXELS = (2, 3)
 VALUES_AT_A_TIME = 2**18  # 1 MB in float32, which a core's cache holds
+POOLINGS = ("adaptive", "max", "min", "avg")
 
 
 @MODELS.register_module()
@@ -36,6 +37,18 @@ class SPEM(nn.Module):
     Pixels that share the largest or the smallest value share its gradient. Where
     both of `p` are zero (below the smallest normal number), λ is 0.5.
 
+    With another `pooling` than 'adaptive', one value s of a map, its largest, smallest
+    or mean, stands for both of them, and there is neither `p` nor λ nor a penalty:
+
+    .. math::
+        y = x · sigmoid(2 (w_2 s + b_2)) · sigmoid(w_1 (w_2 s + b_2) + b_1)
+
+    It is for the question whether adapting λ helps. All of them start as the same
+    function, and differ in what is pooled alone. These formulas are a choice of this
+    package: the paper compares the maximum, the minimum and fixed mixtures of them with
+    the mean as the pooling of other attention layers. They train by PyTorch's own
+    gradient, 'adaptive' by a faster one (docs/speed.md).
+
     In MMDetection's ResNet of bottlenecks (depth 50 or more) it is a plugin:
     `plugins=[dict(cfg=dict(type='attnpool_mm.SPEM'), position='after_conv3')]`.
     MMDetection's basic block (depth 18 and 34) takes no plugins, and fails with
@@ -45,10 +58,11 @@ class SPEM(nn.Module):
     Args:
         in_channels: Channels C of the input, and of the output.
         alpha: Factor α of the penalty; 0 for none.
+        pooling: 'adaptive' is SPEM; 'max', 'min' or 'avg' pools that alone.
 
     Raises:
-        ConfigError: `in_channels` is not a positive integer, or `alpha` is negative
-            or no finite number.
+        ConfigError: `in_channels` is not a positive integer, `alpha` is negative or no
+            finite number, or `pooling` is another word.
 
     Source:
         "SPEM: Self-adaptive Pooling Enhanced Attention Module for Image
@@ -62,22 +76,31 @@ class SPEM(nn.Module):
         (0.5, 0.5)
     """
 
-    def __init__(self, in_channels: int, alpha: float = 0.1):
+    def __init__(self, in_channels: int, alpha: float = 0.1, pooling: str = "adaptive"):
         super().__init__()
         self.in_channels = check_int("in_channels", in_channels)
         if not isinstance(alpha, Real) or not 0 <= alpha < inf:
             raise ConfigError(f"alpha={alpha!r}: a number of at least 0 is accepted")
         self.alpha = float(alpha)
+        self.pooling = check_choice("pooling", pooling, POOLINGS)
         shape = (1, in_channels, 1, 1)
         self.w1 = nn.Parameter(torch.zeros(shape))
         self.b1 = nn.Parameter(torch.full(shape, -1.0))
         self.w2 = nn.Parameter(torch.zeros(shape))
         self.b2 = nn.Parameter(torch.full(shape, -1.0))
-        self.p = nn.Parameter(torch.full((2,), 0.5))
+        adaptive = pooling == "adaptive"
+        self.register_parameter(
+            "p", nn.Parameter(torch.full((2,), 0.5)) if adaptive else None
+        )
 
     @property
-    def lam(self) -> Tensor:
-        """λ in [0, 1], a scalar, differentiable; 1 is all maximum, 0 all minimum."""
+    def lam(self) -> Tensor | None:
+        """λ in [0, 1], a scalar, differentiable; 1 is all maximum, 0 all minimum.
+
+        None where it is not learned: where `pooling` is not 'adaptive'.
+        """
+        if self.p is None:
+            return None
         p = self.p.to(_at_least_float32(self.p))
         # λ does not change with the length of p, whose squares would underflow.
         length = p.detach().abs().amax()
@@ -86,18 +109,29 @@ class SPEM(nn.Module):
         return square[0] / square.sum()
 
     def penalty(self) -> Tensor:
-        """The penalty before its factor α, p0² + p1², a scalar, differentiable."""
+        """The penalty before its factor α, p0² + p1², a scalar, differentiable.
+
+        0 without `p`.
+        """
+        if self.p is None:
+            return self.w1.new_zeros(())
         return self.p.square().sum()
 
     def forward(self, x: Tensor) -> Tensor:
         """Weight the channels of (B, C, H, W); data type and memory format stay."""
-        inputs = (x, self.w1, self.b1, self.w2, self.b2, self.lam)
+        parameters = (self.w1, self.b1, self.w2, self.b2)
+        if self.p is None:
+            s = _pool(x, self.pooling)
+            return x * _gate(s, s, *parameters).to(x.dtype)
+        inputs = (x, *parameters, self.lam)
         if _trains_on_cpu(*inputs):
             return _Reweight.apply(*inputs)
         return _reweight(*inputs)[0]
 
     def extra_repr(self) -> str:
         """The arguments."""
+        if self.p is None:
+            return f"{self.in_channels}, pooling={self.pooling!r}"
         return f"{self.in_channels}, alpha={self.alpha}"
 
 
@@ -112,12 +146,23 @@ def _reweight(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x * _gate(high, low, *parameters).to(x.dtype), high, low
 
 
+def _pool(x: Tensor, pooling: str) -> Tensor:
+    """The largest value, the smallest one or the mean of each map (B, C, 1, 1)."""
+    if pooling == "avg":
+        return x.mean(PIXELS, keepdim=True, dtype=_at_least_float32(x))
+    pool = x.amax if pooling == "max" else x.amin
+    return pool(PIXELS, keepdim=True)
+
+
 def _gate(high: Tensor, low: Tensor, *parameters: Tensor) -> Tensor:
-    """The factor of each map (B, C, 1, 1), in float32 at least."""
+    """The factor of each map (B, C, 1, 1), in float32 at least.
+
+    The last of `parameters` is λ; without it, `high` is mixed alone.
+    """
     dtype = _at_least_float32(high)
-    high, low, w1, b1, w2, b2, lam = (v.to(dtype) for v in (high, low, *parameters))
+    high, low, w1, b1, w2, b2, *lam = (v.to(dtype) for v in (high, low, *parameters))
     top, bottom = w2 * high + b2, w2 * low + b2
-    mix = lam * top + (1 - lam) * bottom
+    mix = lam[0] * top + (1 - lam[0]) * bottom if lam else top
     return (top + bottom).sigmoid() * (w1 * mix + b1).sigmoid()
 
 
@@ -195,7 +240,7 @@ def spem_penalty(model: nn.Module) -> Tensor:
     does the same.
 
     Args:
-        model: Any module; its SPEM layers are counted, 0 where it has none.
+        model: Any module; its SPEM layers with a `p` are counted, 0 where it has none.
 
     Returns:
         A scalar, differentiable.
@@ -206,7 +251,7 @@ def spem_penalty(model: nn.Module) -> Tensor:
         >>> round(spem_penalty(model).item(), 6)
         0.15
     """
-    layers = [layer for _, layer in spem_layers(model)]
+    layers = [layer for _, layer in spem_layers(model) if layer.p is not None]
     if not layers:
         return torch.zeros(())
     p = torch.stack([layer.p for layer in layers])

@@ -40,6 +40,17 @@ BACKBONES = {
         ),
         64,
     ),
+    "spem's ablations": (
+        dict(
+            type="attnpool_mm.AttnPoolResNetCIFAR",
+            depth=8,
+            block="basic",
+            attention_cfg=[
+                dict(type="SPEM", pooling=pooling) for pooling in ("max", "min", "avg")
+            ],
+        ),
+        64,
+    ),
     "pooled": (
         dict(
             type="attnpool_mm.PooledBackbone",

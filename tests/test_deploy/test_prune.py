@@ -116,11 +116,12 @@ def test_every_pool(name, ratio):
     "network",
     [
         Network(nn.AvgPool2d(2), inside=SPEM(16)),
+        Network(nn.AvgPool2d(2), inside=SPEM(16, pooling="avg")),
         Network(nn.AvgPool2d(2), groups=4),
         Network(nn.AvgPool2d(2), groups=8),
         Network(nn.AvgPool2d(2), inside=DynamicConv2d(16, 16, 3, padding=1)),
     ],
-    ids=["SPEM", "4 groups", "8 groups", "dynamic convolution"],
+    ids=["SPEM", "SPEM, average", "4 groups", "8 groups", "dynamic convolution"],
 )
 def test_other_layers(network):
     model = randomized(network, std=0.3).eval().double()

@@ -249,6 +249,40 @@ def test_an_optimizer_that_cannot_be_regrouped_is_refused(process_group):
         build(Network(), zero)
 
 
+def with_pooling(*poolings):
+    """A network whose layers pool so; only the adaptive ones have a `p`."""
+    model = Network()
+    for block, pooling in zip(model.backbone.layer1, poolings, strict=True):
+        block.attention = SPEM(4, alpha=block.attention.alpha, pooling=pooling)
+    return model
+
+
+def test_only_adaptive_layers_are_penalised():
+    model = with_pooling("max", "avg")
+    default = build_optim_wrapper(model, dict(optimizer=SGD)).optimizer
+    assert build(model).optimizer.state_dict() == default.state_dict()
+    model = with_pooling("min", "adaptive")
+    decays = options_by_name(build(model).optimizer, model)
+    penalised = {k: v["weight_decay"] for k, v in decays.items() if v["weight_decay"]}
+    assert penalised == {"backbone.layer1.1.attention.p": 0.6}
+
+
+@pytest.mark.parametrize("poolings", [("max", "adaptive"), ("max", "avg")])
+def test_hook_records_the_lambdas_there_are(tmp_path, poolings):
+    model = with_pooling(*poolings)
+    hook = dict(type="attnpool_mm.SPEMLoggerHook", interval=5)
+    runner = make_runner(tmp_path, model, custom_hooks=[hook])
+    preflight.check_spem(runner)
+    runner.train()
+    (file,) = tmp_path.glob("*/vis_data/scalars.json")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    records = [{*line} - {"step"} for line in lines if "loss" not in line]
+    learned = "adaptive" in poolings
+    assert records == [{"spem_lambda/layer1.1"}] * 2 * learned
+    penalties = [line["spem_penalty"] for line in lines if "loss" in line]
+    assert len(penalties) == 6 and all((v > 0) == learned for v in penalties)
+
+
 class Witness(Hook):
     """Writes down λ and the penalty after every step, from the formulas."""
 

@@ -159,7 +159,8 @@ def draw(work_dir: Path, out: Path) -> list[Path]:
         raise ConfigError(
             f"{work_dir}: the training logged no {LAMBDA}…; it does with "
             "custom_hooks=[dict(type='attnpool_mm.SPEMLoggerHook')] in its config, "
-            "every `interval` iterations (default: 10)"
+            "every `interval` iterations (default: 10), if a layer has a λ: if its "
+            "pooling is 'adaptive'"
         )
     figures = {
         "lambda.png": draw_lambda(lambdas),
