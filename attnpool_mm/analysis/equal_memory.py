@@ -108,6 +108,26 @@ def nearest_misses(
     return sorted(missed, key=lambda c: c.memory)[:count]
 
 
+def nearest(
+    candidates: Sequence[Candidate], target: int, cost: str = "memory"
+) -> list[Candidate]:
+    """Those that were measured, those whose cost is the nearest to `target` first.
+
+    For comparisons at equal cost: below a limit, one may be far below it.
+
+    Args:
+        candidates: The candidates.
+        target: Bytes, or FLOPs.
+        cost: 'memory' or 'flops'.
+    """
+
+    def distance(candidate: Candidate) -> int:
+        value = candidate.memory if cost == "memory" else candidate.complexity.flops
+        return abs(value - target)
+
+    return sorted((c for c in candidates if c.complexity is not None), key=distance)
+
+
 def first_of_each_pool(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
     """The first `count` candidates with each pool, in their order."""
     kept: list[Candidate] = []
@@ -151,7 +171,7 @@ def entry_of(candidate: Candidate, limit: int) -> dict[str, Any]:
 
 
 def summary(candidates: Sequence[Candidate], limit: int, bytes_per_value: int) -> str:
-    """How many fit, which nearly do, and what cannot be built."""
+    """How many fit into memory, which nearly do, and what cannot be built."""
     problems = [c for c in candidates if c.problem]
     num_fit = len(fitting(candidates, limit))
     missed = len(candidates) - len(problems) - num_fit

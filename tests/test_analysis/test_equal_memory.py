@@ -8,6 +8,7 @@ from attnpool_mm.analysis.equal_memory import (
     first_of_each_pool,
     fitting,
     measure_variants,
+    nearest,
     nearest_misses,
 )
 from attnpool_mm.analysis.variants import STRIDED, Choices
@@ -66,6 +67,20 @@ def test_those_that_fit_and_the_nearest_that_do_not(candidates):
         assert best.complexity.flops == max(c.complexity.flops for c in others)
 
 
+def test_those_nearest_to_a_cost(candidates):
+    for cost, value in (
+        ("memory", lambda c: c.memory),
+        ("flops", lambda c: c.complexity.flops),
+    ):
+        target = value(candidates[3]) + 1
+        found = nearest(candidates, target, cost)
+        assert value(found[0]) == value(candidates[3])
+        assert {c.variant for c in found} == {c.variant for c in candidates}
+        away = [abs(value(c) - target) for c in found]
+        assert away == sorted(away)
+        assert any(value(c) > target for c in found)
+
+
 def test_what_cannot_be_built_says_why():
     cfg = Config(
         dict(
@@ -78,3 +93,4 @@ def test_what_cannot_be_built_says_why():
     wrong, right = measure_variants(cfg, choices.variants())
     assert "strides" in wrong.problem and wrong.complexity is None
     assert not right.problem and fitting([wrong, right], 10**9) == [right]
+    assert nearest([wrong, right], 0) == [right]

@@ -42,6 +42,22 @@ def test_what_fits_is_listed(tool, output_of, tmp_path):
     assert all(name in output for name in entries.keys() - fit)
 
 
+@pytest.mark.parametrize("cost", ["memory", "flops"])
+def test_those_nearest_to_a_cost_are_listed(tool, output_of, tmp_path, cost):
+    path = tmp_path / "near.json"
+    options = ("--near", cost, "--top", 1, "--json", path)
+    output_of(tool, DIGITS, *SMALL, "--limit", 1000, *options, *SHALLOW)
+    entries = json.loads(path.read_text())["candidates"]
+    aim = max(entries, key=lambda entry: entry["flops"])
+    options = (*SMALL, "--limit", aim[cost] + 1, *options, "--markdown")
+    output = output_of(tool, DIGITS, *options, *SHALLOW)
+    rows = [line for line in output.splitlines() if line.startswith("|")][2:]
+    own = [row for row in rows if f"| {aim['pool']} |" in row]
+    assert len(rows) == 2 and len(own) == 1
+    assert f"{aim['flops'] / 1e6:,.1f}" in own[0]
+    assert "4 of 4 variants" in output
+
+
 def test_runtimes_without_an_operator_for_attention(tool, output_of, tmp_path):
     path = tmp_path / "fit.json"
     small = ("--strides", "122", "--widths", 0.25, "--pools", "SelfAttentivePool2d")
@@ -82,6 +98,7 @@ def test_one_is_trained(tool, output_of, tmp_path, tools_undone):
     (("--limit", "1kB", "--bytes", 0), "--bytes=0"),
     (("--limit", "1kB", "--pools", "NoPool", "--widths", 1, "--sizes", 8), "NoPool"),
     (("--limit", "1kB", "--attention-limit", "1kB"), "--attention tiled"),
+    (("--limit", "1000", "--near", "flops", "--attention", "tiled"), "-limit=None"),
     (("--limit", "1kB", "--pools", "SelfAttentivePool2d", "--widths", 1, "--sizes", 8,
       "--attention", "tiled"), "one query"),
     (("--limit", "1kB", "--train", "--work-dir", __file__), "work_dir"),

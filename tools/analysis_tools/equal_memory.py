@@ -2,6 +2,7 @@
 
     python tools/analysis_tools/equal_memory.py CONFIG --limit 256kB
     python tools/analysis_tools/equal_memory.py CONFIG --limit 256kB --top 1 --train
+    python tools/analysis_tools/equal_memory.py CONFIG --limit 256kB --near memory
 
 Strides, width, image size and pool are varied; what fits is listed with its cost. This
 is the paper's comparison: which pool is the best at equal memory?
@@ -25,6 +26,7 @@ from attnpool_mm.analysis.equal_memory import (
     first_of_each_pool,
     fitting,
     measure_variants,
+    nearest,
     summary,
 )
 from attnpool_mm.analysis.results import text_table, write_json
@@ -56,6 +58,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         required=True,
         metavar="SIZE",
         help="the memory for the activations of one image, such as 256kB",
+    )
+    parser.add_argument(
+        "--near",
+        choices=("memory", "flops"),
+        help="list those whose memory or FLOPs are the nearest to --limit, the nearest "
+        "first, and not those below it; FLOPs are given as their number",
     )
     parser.add_argument(
         "--strides",
@@ -165,7 +173,8 @@ def measure(args: argparse.Namespace, cfg: Config, limit: int) -> list[Candidate
     Raises:
         ConfigError: An option cannot be used, or no variant can be built.
     """
-    attention, prepare = memory_options.read_arguments(args, max(1, limit // 4))
+    quarter = None if args.near == "flops" else max(1, limit // 4)
+    attention, prepare = memory_options.read_arguments(args, quarter)
     candidates = measure_variants(
         cfg, choices(cfg, args).variants(), args.bytes, attention, prepare
     )
@@ -248,14 +257,17 @@ def run(args: argparse.Namespace) -> None:
     if args.train:
         work_dir(args)
     candidates = measure(args, cfg, limit)
-    listed = fitting(candidates, limit)
+    listed, said = fitting(candidates, limit), summary(candidates, limit, args.bytes)
+    if args.near:
+        listed = nearest(candidates, limit, args.near)
+        said = f"{len(listed)} of {len(candidates)} variants could be measured."
     if args.top is not None:
         listed = first_of_each_pool(listed, args.top)
     trained = train(args, cfg, listed) if args.train else {}
     if trained:
         listed.sort(key=lambda c: -(trained[c.variant.name].last or 0))
     tables = [text_table(table(listed, trained), args.markdown)] if listed else []
-    print(*tables, summary(candidates, limit, args.bytes), sep="\n\n")
+    print(*tables, said, sep="\n\n")
     if args.json:
         write_json(args.json, as_json(args, limit, candidates, trained))
     failed = [name for name, result in trained.items() if result.problem]
