@@ -41,7 +41,7 @@ def config_path(name: str) -> str:
     files = {
         path.stem: path
         for path in (MIM_FOLDER / "configs").rglob("*.py")
-        if "_base_" not in path.parts
+        if not {"_base_", "evidence"} & {*path.parts}  # parts of configs, and plans
     }
     if name not in files:
         close = get_close_matches(name, files, n=3, cutoff=0.4)

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT / "configs").as_posix()
     for path in (ROOT / "configs").rglob("*.py")
-    if "_base_" not in path.parts
+    if not {"_base_", "evidence"} & {*path.parts}
 )
 DATA_SETS = dict(
     cifar10="CIFAR10",

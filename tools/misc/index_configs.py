@@ -121,9 +121,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def config_paths() -> list[Path]:
-    """The configs, those of a folder together."""
+    """The configs, those of a folder together; no parts of them and no plans."""
     paths = (ROOT / "configs").rglob("*.py")
-    paths = [path for path in paths if "_base_" not in path.parts]
+    paths = [p for p in paths if not {"_base_", "evidence"} & {*p.parts}]
     return sorted(paths, key=lambda path: (path.parent, path.name))
 
 
