@@ -1,0 +1,20 @@
+# spem.py for a GPU: full width, 32x32 pixels, all training images, 30 epochs, CIFAR-10
+# too. 120 trainings; not run here.
+_base_ = "./spem.py"
+
+configs = {
+    "_delete_": True,
+    "Fashion-MNIST": (
+        "../classification/fashion_mnist/resnet20-strided_1xb64_fashion-mnist.py"
+    ),
+    "CIFAR-10": "../classification/cifar10/resnet20_1xb128_cifar10.py",
+}
+options = {
+    "train_dataloader.dataset.indices": None,
+    "train_cfg.max_epochs": 30,
+    "param_scheduler.1.end": 30,
+    "param_scheduler.1.T_max": 29,
+    "model.backbone.base_channels": 16,
+    "model.backbone.stem_channels": 16,
+    "model.backbone.stem_stride": 1,
+}

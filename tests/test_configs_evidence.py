@@ -1,0 +1,128 @@
+"""The plans of `configs/evidence/`: their networks run, and cost what they say."""
+
+import dataclasses
+import json
+import warnings
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch._subclasses import FakeTensorMode
+
+from attnpool_mm.analysis import measure_complexity
+from attnpool_mm.engine.plan import read_plan
+from attnpool_mm.utils.config import build_for_counting, input_shape
+
+FOLDER = Path(__file__).parents[1] / "configs/evidence"
+SMALL = ("spem", "ablations", "equal-flops", "equal-memory")
+LARGER = tuple(f"{name}_gpu" for name in SMALL)
+EQUAL = {"flops": "equal-flops", "peak_unfused": "equal-memory"}
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*cancels")
+
+
+@cache
+def plan(name):
+    return read_plan(str(FOLDER / f"{name}.py"))
+
+
+@cache
+def networks(name):
+    """The whole config of each of a plan's networks, by its name."""
+    first = dataclasses.replace(plan(name), seeds=[0])
+    configs = first.whole_configs()
+    return {run.group: configs[run.name] for run in first.runs()}
+
+
+def assert_runs(cfg):
+    """In training, without values."""
+    model = build_for_counting(cfg).train()
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        out = model(torch.empty(2, *input_shape(cfg)), mode="tensor")
+    classes = cfg.model.head.num_classes
+    assert model.head.fc.out_features == classes == 10
+    assert len(out[-1] if isinstance(out, tuple) else out) == 2
+
+
+def test_networks_run():
+    """Those of the plans of equal cost run below."""
+    for group, cfg in (networks("spem") | networks("ablations")).items():
+        if not group.startswith("resnet_56_"):
+            assert_runs(cfg)
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_networks_of_the_larger_plans_run(name):
+    """One of each data set: the others are those of the small plans."""
+    configs = reversed(networks(name).values())
+    for cfg in {c.test_dataloader.dataset.type: c for c in configs}.values():
+        assert_runs(cfg)
+
+
+@pytest.mark.parametrize("name", SMALL + LARGER)
+def test_no_two_networks_are_the_same(name):
+    configs = networks(name).values()
+    different = {json.dumps(cfg.to_dict(), default=str) for cfg in configs}
+    assert len(different) == len(configs) > 1
+
+
+@pytest.mark.parametrize("small, larger", [*zip(SMALL, LARGER, strict=True)])
+def test_the_larger_plans_are_larger(small, larger):
+    short, long = (next(iter(networks(name).values())) for name in (small, larger))
+    assert long.train_cfg.max_epochs > short.train_cfg.max_epochs
+    assert short.train_dataloader.dataset.indices == 10_000
+    assert long.train_dataloader.dataset.get("indices") is None
+    assert len(plan(larger).seeds) == 5 >= len(plan(small).seeds) >= 3
+
+
+@pytest.mark.parametrize("cost", EQUAL)
+def test_networks_of_equal_cost(cost):
+    equal = plan(EQUAL[cost])
+    assert equal.equal == dict(cost=cost, within=0.03)
+    attention = cost.rpartition("_")[2] if cost != "flops" else "fused"
+    values = {}
+    for group, cfg in networks(EQUAL[cost]).items():
+        (crop,) = (
+            step.crop_size
+            for step in cfg.train_dataloader.dataset.pipeline
+            if step.type == "RandomCrop"
+        )
+        assert input_shape(cfg) == (1, crop, crop)  # trained as it is tested
+        counted = measure_complexity(
+            build_for_counting(cfg), input_shape(cfg), attention=attention
+        )
+        values[group] = counted.flops if cost == "flops" else counted.arena_bytes
+    reference = values[equal.reference_of(equal.runs()[0])]
+    for group, value in values.items():
+        assert value == pytest.approx(reference, rel=0.03), group
+
+
+def test_the_degenerate_pool_is_average_pooling():
+    configs = networks("ablations")
+    learned, average = (
+        build_model(configs[f"resnet-14_{name}"])
+        for name in ("normalised-patch-2-cancels", "average")
+    )
+    missing, unexpected = average.load_state_dict(learned.state_dict(), strict=False)
+    assert missing == [] and unexpected and all(".pool." in key for key in unexpected)
+    images = torch.randn(2, 1, 32, 32)
+    for training in (True, False):
+        with torch.no_grad():
+            y, expected = (
+                model.train(training).extract_feat(images)[-1]
+                for model in (learned, average)
+            )
+        torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+        assert expected.std() > 0.01
+
+
+def build_model(cfg):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the weights cancel
+        model = build_for_counting(cfg)
+    model.init_weights()
+    for module in model.modules():
+        if isinstance(module, torch.nn.MultiheadAttention):
+            module._reset_parameters()
+    return model
