@@ -6,8 +6,9 @@
 #
 # Cut for a CPU: ResNet-14 of half the width at strides 2, 2, 2; patch 2, which makes
 # 256 tokens of 32x32 pixels. Patch 1, of 1024 tokens, is in ablations_gpu.py.
-# All trainings take about 1 hour on one core, by the processor
-# time of its steps on a busy machine; robustness comes on top.
+#
+# All trainings take about 1 hour on one core, by the processor time of their steps
+# on a busy machine; the robustness comes on top.
 _base_ = "./_base_.py"
 
 configs = {

@@ -10,8 +10,9 @@
 #
 # Cut for a CPU: depth 14, strides 2, 2, 2, _base_.py's training; no NLP of patch 1,
 # whose attention among 1,024 tokens trains ten times as slowly as the rest.
-# All trainings take about 1.1 hours on one core, by the processor
-# time of its steps on a busy machine; robustness comes on top.
+#
+# All trainings take about 1.1 hours on one core, by the processor time of their steps
+# on a busy machine; the robustness comes on top.
 _base_ = ["./_base_.py", "./_pools_.py"]
 
 configs = {

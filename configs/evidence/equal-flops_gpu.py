@@ -1,5 +1,5 @@
 # equal-flops.py for a GPU: the same networks, all training images, 30 epochs, 5 seeds.
-# 45 trainings; not run here. On CIFAR-10 the stem's three channels move the FLOPs by up
+# 65 trainings; not run here. On CIFAR-10 the stem's three channels move the FLOPs by up
 # to 4 %: the widths would have to be found anew.
 _base_ = "./equal-flops.py"
 

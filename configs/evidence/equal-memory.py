@@ -12,8 +12,9 @@
 # one needs 116 kB.
 #
 # Cut for a CPU: depth 14, strides 2, 2, 2, _base_.py's training.
-# All trainings take about 1.4 hours on one core, by the processor
-# time of its steps on a busy machine; robustness comes on top.
+#
+# All trainings take about 1.4 hours on one core, by the processor time of their steps
+# on a busy machine; the robustness comes on top.
 _base_ = "./_base_.py"
 
 configs = {

@@ -7,8 +7,9 @@
 # starts with its blocks nearly closed (y = 0.03 x), and a short training punishes that:
 # that it loses to the plain network here would say nothing of the paper's 164 epochs.
 # The SPEMs start alike, and may be compared with one another.
-# All trainings take about 3 hours on one core, by the processor
-# time of its steps on a busy machine; robustness comes on top.
+#
+# All trainings take about 3 hours on one core, by the processor time of their steps
+# on a busy machine; the robustness comes on top.
 _base_ = "./_base_.py"
 
 configs = {
