@@ -115,9 +115,8 @@ def train_all(
                 waiting.append(name)
             else:
                 yield name, trained
-        for name in waiting:
-            (folder / f"{name}.py").write_text(texts[name])
-        for name, status, seconds in _run_all(waiting, folder, script, jobs, lock):
+        todo = {name: texts[name] for name in waiting}
+        for name, status, seconds in _run_all(todo, folder, script, jobs, lock):
             trained = _outcome(folder / name, status, metric)
             trained.config, trained.seconds = digests[name], seconds
             done[name] = trained
@@ -199,14 +198,14 @@ def _write_results(folder: Path, done: Mapping[str, Trained]) -> None:
 
 
 def _run_all(
-    names: Sequence[str], folder: Path, script: Path, jobs: int, lock: IO
+    texts: Mapping[str, str], folder: Path, script: Path, jobs: int, lock: IO
 ) -> Iterator[tuple[str, int, float]]:
-    """Run the trainings, which get the signals that this process gets.
+    """Run the trainings of configs, which get the signals that this process gets.
 
     Yields:
         The name, the exit status and the seconds of each that ends.
     """
-    waiting = list(names)
+    waiting = list(texts)
     running: dict[int, tuple[str, BaseProcess, float]] = {}
     with SignalWatch() as watch:
         watch.waits = True
@@ -215,12 +214,11 @@ def _run_all(
                 for slot in range(jobs):
                     if waiting and slot not in running:
                         name = waiting.pop(0)
+                        config = folder / f"{name}.py"
+                        config.write_text(texts[name])
                         process = start_script(
                             script,
-                            [
-                                str(folder / f"{name}.py"),
-                                *("--work-dir", str(folder / name), "--resume"),
-                            ],
+                            [config, "--work-dir", folder / name, "--resume"],
                             folder / f"{name}.txt",
                             environment_of(slot, jobs),
                             lock,

@@ -17,7 +17,7 @@ PRELOADED = ["attnpool_mm.engine.preloaded"]
 
 def start_script(
     script: Path,
-    arguments: Sequence[str],
+    arguments: Sequence[str | Path],
     output: Path,
     environment: Mapping[str, str],
     lock: IO,

@@ -12,7 +12,7 @@ from attnpool_mm.utils.errors import ConfigError
 
 # A training of two epochs, in the place of tools/train.py: it logs what its config says
 SCRIPT = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 from pathlib import Path
 
@@ -27,6 +27,14 @@ if names['fails'] and not (folder / 'mended').exists():
     print('Traceback ...')
     print('ValueError: no such layer')
     sys.exit(3)
+deadline = time.monotonic() + 60
+while names['meets'] and not (folder.parent / names['meets'] / 'runs').exists():
+    if time.monotonic() > deadline:
+        sys.exit(4)
+    if signal.sigtimedwait([signal.SIGTERM], 0.01):
+        (folder / 'told').touch()
+        sys.exit(0)
+print('threads', os.environ['OMP_NUM_THREADS'])
 if names['waits']:
     os.kill(names['parent'], signal.SIGTERM)
     signal.sigwait([signal.SIGTERM])
@@ -49,9 +57,10 @@ def script(tmp_path):
     return path
 
 
-def config(*values, fails=False, waits=False):
+def config(*values, fails=False, waits=False, meets=None):
     kind = Config  # a class, as types in MMEngine's newer configs
-    options = dict(fails=fails, waits=waits, kind=kind, parent=os.getpid())
+    options = dict(fails=fails, waits=waits, meets=meets, kind=kind)
+    options["parent"] = os.getpid()
     return Config(dict(values=list(values), **options))
 
 
@@ -101,3 +110,35 @@ def test_another_training_of_that_name_is_kept(tmp_path, script):
     (tmp_path / "results.json").write_text("[1]")
     with pytest.raises(ConfigError, match=r"results\.json"):
         dict(train_all({"a": config(50.0)}, tmp_path, script))
+
+
+def test_several_at_once_share_the_threads(tmp_path, script, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = len(os.sched_getaffinity(0))
+    configs = {"a": config(50.0, meets="b"), "b": config(60.0, meets="a")}
+    results = dict(train_all(configs, tmp_path, script, jobs=2))
+    assert {name: r.last for name, r in results.items()} == {"a": 50.0, "b": 60.0}
+    for name in configs:
+        said = (tmp_path / f"{name}.txt").read_text()
+        assert f"threads {max(1, cores // 2)}" in said
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path, script):
+    configs = {"a": config(50.0), "b": config(60.0)}
+    first = train_all(configs, tmp_path, script)
+    next(first)
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        dict(train_all(configs, tmp_path, script))
+    assert list(dict(first)) == ["b"]
+    assert list(dict(train_all(configs, tmp_path, script))) == ["a", "b"]
+
+
+def test_whoever_stops_asking_ends_the_trainings(tmp_path, script):
+    configs = {"a": config(50.0), "b": config(60.0, meets="never")}
+    results = train_all(configs, tmp_path, script, jobs=2)
+    assert next(results)[0] == "a"
+    while not (tmp_path / "b" / "runs").exists():
+        pass
+    results.close()
+    assert (tmp_path / "b" / "told").exists()
+    assert list(dict(train_all({"a": configs["a"]}, tmp_path, script))) == ["a"]
