@@ -15,7 +15,15 @@ from attnpool_mm.engine.plan import read_plan
 from attnpool_mm.utils.config import build_for_counting, input_shape
 
 FOLDER = Path(__file__).parents[1] / "configs/evidence"
-SMALL = ("spem", "ablations", "equal-flops", "equal-memory")
+SMALL = (
+    "spem",
+    "ablations",
+    "equal-flops",
+    "equal-memory",
+    "classification_resnet14",
+    "classification_mobilenet-v2",
+    "prepool",
+)
 LARGER = tuple(f"{name}_gpu" for name in SMALL)
 EQUAL = {"flops": "equal-flops", "peak_unfused": "equal-memory"}
 

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 
@@ -181,23 +182,20 @@ class PlanRunner:
         write_records(self.json_path, self.plan, self.records, self.timing)
 
     def _seconds_left(self, waiting: Iterable[str]) -> float:
-        """An estimate: what the network took before, or as long a FLOP as others."""
-        by_network: dict[str, list[float]] = {}
-        rates = []
+        """An estimate: what the network took before, or a line over the FLOPs."""
+        took: dict[str, list[float]] = {}
         for name, record in self.records.items():
-            if record["seconds"]:
-                by_network.setdefault(self.runs[name].group, []).append(
-                    record["seconds"]
-                )
-                rates.append(record["seconds"] / record["cost"]["flops"])
-        rate = median(rates) if rates else 0.0
+            if not record["problem"]:
+                took.setdefault(self.runs[name].group, []).append(record["seconds"])
+        flops = {group: cost["flops"] for group, cost in self.costs.items()}
+        known = {group: mean(seconds) for group, seconds in took.items()}
+        slope, start = 0.0, mean(known.values()) if known else 0.0
+        if len({flops[group] for group in known}) > 1:
+            line = np.polyfit([flops[g] for g in known], list(known.values()), 1)
+            if min(line) >= 0:
+                slope, start = line
         groups = [self.runs[name].group for name in waiting]
-        return sum(
-            mean(by_network[group])
-            if group in by_network
-            else rate * self.costs[group]["flops"]
-            for group in groups
-        )
+        return sum(known.get(g, start + slope * flops[g]) for g in groups)
 
 
 def cost_of(cfg: Config) -> dict[str, Any]:

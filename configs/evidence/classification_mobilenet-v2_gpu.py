@@ -1,0 +1,13 @@
+# classification_mobilenet-v2.py for a GPU: full width, all training images, 30 epochs,
+# 5 seeds, and patch 1 at all strides. 210 trainings; not run here.
+_base_ = "./classification_mobilenet-v2.py"
+
+options = {
+    "train_dataloader.dataset.indices": None,
+    "train_cfg.max_epochs": 30,
+    "param_scheduler.1.end": 30,
+    "param_scheduler.1.T_max": 29,
+    "model.backbone.widen_factor": 1.0,
+}
+exclude = []
+seeds = 5
