@@ -1,7 +1,5 @@
 # What all plans on Fashion-MNIST share: 10,000 training images, all test images, 4
-# epochs. The learning rate warms up for an epoch and falls as a cosine. Robustness is
-# measured with the final weights on 1,000 of the test images: shifts within the margin,
-# and the corruptions that leave a 28-pixel image recognisable, gently.
+# epochs. The learning rate warms up for an epoch and falls as a cosine.
 metric = "accuracy/top1"
 options = {
     "train_dataloader.dataset.indices": 10000,
@@ -16,23 +14,4 @@ options = {
     "train_cfg.max_epochs": 4,
     "param_scheduler.1.end": 4,
     "param_scheduler.1.T_max": 3,
-    "default_hooks.robustness": dict(
-        type="attnpool_mm.RobustnessHook",
-        num_images=1000,
-        max_shift=2,
-        corruptions=[
-            "gaussian_noise",
-            "shot_noise",
-            "impulse_noise",
-            "defocus_blur",
-            "glass_blur",
-            "motion_blur",
-            "zoom_blur",
-            "elastic_transform",
-            "pixelate",
-            "jpeg_compression",
-        ],
-        severity=1,
-        cache="work_dirs/evidence/corrupted",
-    ),
 }

@@ -3,7 +3,7 @@
 # and the sixth stage has stride 1: 32x32 pixels end as 4x4, 2x2 or 1x1.
 #
 # Cut for a CPU: _base_.py's training.
-_base_ = ["./_base_.py", "./_pools_.py"]
+_base_ = ["./_robustness_.py", "./_pools_.py"]
 
 configs = {
     "MobileNetV2-0.35": (

@@ -3,7 +3,7 @@
 # put it.
 #
 # Cut for a CPU: depth 14, half the width (8, 16 and 32 channels), _base_.py's training.
-_base_ = ["./_base_.py", "./_pools_.py"]
+_base_ = ["./_robustness_.py", "./_pools_.py"]
 
 configs = {
     "ResNet-14": (

@@ -3,7 +3,7 @@
 #
 # Cut for a CPU: ResNet-14 of half the width, _base_.py's training. NLP with a patch of
 # the stride's size, not normalised.
-_base_ = "./_base_.py"
+_base_ = "./_robustness_.py"
 
 configs = {
     "ResNet-14": (
