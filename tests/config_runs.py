@@ -28,11 +28,12 @@ from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.structures import DataSample
 from torch.overrides import TorchFunctionMode
 
-from attnpool_mm.datasets.digits_coco import write_digits_coco
+from attnpool_mm.datasets import scenes_of, write_composed_coco
 from attnpool_mm.engine.adjustments import set_dataloader_defaults
 from attnpool_mm.engine.preflight import datasets_of
 
 LOADERS = ("train", "val", "test")
+COMPOSED = {"digits": "digits_coco", "fashion-mnist": "fashion_coco"}
 
 
 @contextmanager
@@ -55,7 +56,9 @@ def write_data_sets(folder):
     for split in ("train2017", "val2017"):
         write_coco(folder / "coco", split, categories=categories)
     for split in ("train", "val"):
-        write_digits_coco(folder / "digits_coco", split, 4, progress=False)
+        for source, name in COMPOSED.items():
+            scenes = scenes_of(source, split, folder / source)
+            write_composed_coco(scenes, folder / name, 4, progress=False)
     with pytest.MonkeyPatch.context() as known:
         for dataset in (CIFAR10, CIFAR100):
             sums = written[len(dataset.METAINFO["classes"])]

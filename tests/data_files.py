@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+CLASS_COLOURS = {"blue": (40, 60, 200), "red": (200, 30, 20)}
+
 
 def write_stl10(folder, train=20, test=12, unlabeled=8, fold_size=5, seed=0):
     """Write the files of STL-10 into `folder`, with random pixels.
@@ -145,6 +147,17 @@ def write_mnist(folder, train=20, test=12, seed=0):
         )
         written[split] = pixels, labels
     return written
+
+
+def write_class_folders(root, count=10, side=24):
+    """A folder a class, whose images are rectangles of its colour on black."""
+    for name, colour in CLASS_COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            image = np.zeros((side, side, 3), np.uint8)
+            image[4 : 14 + number // 2, 3:21] = colour
+            cv2.imwrite(str(root / name / f"{number}.png"), image[..., ::-1])
+    return root
 
 
 def write_imagenet(folder, seed=0):

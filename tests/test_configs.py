@@ -39,7 +39,7 @@ DATA_SETS = dict(
     coco="CocoDataset",
     coco8="CocoDataset",
     digits="Digits",
-    **{"fashion-mnist": "FashionMNIST"},
+    **{"fashion-coco": "CocoDataset", "fashion-mnist": "FashionMNIST"},
     in1k="ImageNet",
     mnist="MNIST",
     stl10="STL10",

@@ -133,8 +133,10 @@ def main() -> None:
     steps.run(
         "data",
         f"Compose {args.train_images} + {args.val_images} images with digits (seconds)",
-        "tools/dataset_converters/digits_to_coco.py",
+        "tools/dataset_converters/compose_coco.py",
+        "digits",
         data,
+        "--overwrite",
         f"--train-images={args.train_images}",
         f"--val-images={args.val_images}",
         f"--seed={args.seed}",

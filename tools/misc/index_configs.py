@@ -223,10 +223,12 @@ def training_data(cfg: Config) -> str:
     """What a config trains on, as a reader knows it.
 
     It is the name of the data set's class, written as words: `CIFAR10` is CIFAR-10,
-    `VisualWakeWords` Visual Wake Words, `CocoDataset` COCO. Classes that the config
-    names are counted.
+    `VisualWakeWords` Visual Wake Words, `CocoDataset` COCO, but for what
+    `compose_coco.py` makes. Classes that the config names are counted.
     """
     _, dataset = next(datasets_of(cfg.train_dataloader.dataset, ""))
+    if Path(dataset.get("data_root") or "").name == "fashion_coco":
+        return "Fashion-MNIST on photographs"
     kind = type_name(dataset)
     name = kind.removesuffix("Dataset") or kind
     known = {  # what they are called else

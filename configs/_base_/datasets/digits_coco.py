@@ -1,4 +1,4 @@
-# made by tools/dataset_converters/digits_to_coco.py, in data/digits_coco or in
+# made by tools/dataset_converters/compose_coco.py digits, in data/digits_coco or in
 # digits_coco/ of the folder that ATTNPOOL_DATA names
 dataset_type = "CocoDataset"
 data_root = "{{$ATTNPOOL_DATA:data}}/digits_coco/"

@@ -1,10 +1,6 @@
 import contextlib
 import io
 import json
-import os
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -18,11 +14,16 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from sklearn.datasets import load_digits
 
-from attnpool_mm.datasets import DigitScenes, split_indices, write_digits_coco
+from attnpool_mm.datasets import (
+    ComposedScenes,
+    scenes_of,
+    split_indices,
+    write_composed_coco,
+)
+from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs/_base_/datasets/digits_coco.py"
-SCRIPT = "tools/dataset_converters/digits_to_coco.py"
 NUM_IMAGES = 12
 
 
@@ -30,8 +31,17 @@ NUM_IMAGES = 12
 def root(tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("digits_coco")
     for split in ("train", "val"):
-        write_digits_coco(out_dir, split, NUM_IMAGES, progress=False)
+        write_digits(out_dir, split, NUM_IMAGES)
     return out_dir
+
+
+def digit_scenes(split="val", **settings):
+    return scenes_of("digits", split, **settings)
+
+
+def write_digits(out_dir, split, num_images, **settings):
+    scenes = digit_scenes(split, **settings)
+    return write_composed_coco(scenes, out_dir, num_images, progress=False)[0]
 
 
 def read_coco(path):
@@ -73,7 +83,7 @@ def test_pycocotools_reads_the_json(root):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_files_hold_the_scenes(root, split):
     coco = read_coco(root / f"annotations/{split}.json")
-    scenes = DigitScenes(split)
+    scenes = digit_scenes(split)
     for number, image in enumerate(coco.loadImgs(coco.getImgIds())):
         scene = scenes.compose(number)
         bgr = cv2.imread(str(root / split / image["file_name"]))
@@ -96,7 +106,7 @@ def test_digits_come_from_their_split_with_their_labels(root, split, source):
 
 def test_pixels_show_the_digit_of_the_annotation():
     digits = load_digits().images
-    scenes = DigitScenes("train", digit_size=(32, 48))
+    scenes = digit_scenes("train", object_size=(32, 48))
     for number in range(20):
         scene = scenes.compose(number)
         for annotation in scene.annotations:
@@ -112,13 +122,13 @@ def test_pixels_show_the_digit_of_the_annotation():
     "sizes",
     [
         {},
-        {"image_size": 8, "digit_size": (8, 8)},
-        {"image_size": 40, "digits_per_image": (12, 12), "digit_size": (8, 40)},
-        {"image_size": 700, "digit_size": (700, 700)},
+        {"image_size": 8, "object_size": (8, 8)},
+        {"image_size": 40, "objects_per_image": (12, 12), "object_size": (8, 40)},
+        {"image_size": 700, "object_size": (700, 700)},
     ],
 )
 def test_boxes_are_tight_apart_and_inside(sizes):
-    scenes = DigitScenes("val", **sizes)
+    scenes = digit_scenes("val", **sizes)
     size = sizes.get("image_size", 128)
     for number in range(2 if size > 500 else 25):
         scene = scenes.compose(number)
@@ -137,7 +147,9 @@ def test_boxes_are_tight_apart_and_inside(sizes):
 
 
 def test_every_digit_leaves_ink_at_the_smallest_size():
-    scenes = DigitScenes("train", 8, digits_per_image=(1, 1), digit_size=(8, 8))
+    scenes = digit_scenes(
+        "train", image_size=8, objects_per_image=(1, 1), object_size=(8, 8)
+    )
     seen = set()
     for number in range(800):
         (annotation,) = scenes.compose(number).annotations
@@ -147,7 +159,7 @@ def test_every_digit_leaves_ink_at_the_smallest_size():
 
 
 def test_digits_stand_out_and_vary():
-    scenes = DigitScenes("train")
+    scenes = digit_scenes("train")
     contrasts, colours, sizes, backgrounds = [], [], set(), set()
     for number in range(40):
         scene = scenes.compose(number)
@@ -171,29 +183,29 @@ def test_digits_stand_out_and_vary():
 
 def test_same_seed_same_bytes(root, tmp_path):
     for split in ("train", "val"):
-        write_digits_coco(tmp_path, split, NUM_IMAGES, progress=False)
+        write_digits(tmp_path, split, NUM_IMAGES)
     again, first = files(tmp_path), files(root)
     assert len(again) == 2 * NUM_IMAGES + 2
     assert again == first
 
 
 def test_another_seed_gives_other_bytes(root, tmp_path):
-    write_digits_coco(tmp_path, "val", NUM_IMAGES, seed=1, progress=False)
+    write_digits(tmp_path, "val", NUM_IMAGES, seed=1)
     other, first = files(tmp_path), files(root)
     assert not any(other[name] == first[name] for name in other)
 
 
 def test_splits_do_not_share_backgrounds():
     backgrounds = {
-        DigitScenes(split).compose(number).background.tobytes()
-        for split in ("train", "val")
+        scenes.compose(number).background.tobytes()
+        for scenes in map(digit_scenes, ("train", "val"))
         for number in range(20)
     }
     assert len(backgrounds) == 40
 
 
 def test_more_images_keep_the_first_ones(root, tmp_path):
-    json_path = write_digits_coco(tmp_path, "train", NUM_IMAGES - 5, progress=False)
+    json_path = write_digits(tmp_path, "train", NUM_IMAGES - 5)
     first = files(root)
     for name, data in files(tmp_path / "train").items():
         assert data == first[f"train/{name}"]
@@ -211,7 +223,7 @@ def build_dataset(config, split, root):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_base_config_loads_what_was_composed(root, split):
-    scenes = DigitScenes(split)
+    scenes = digit_scenes(split)
     with DefaultScope.overwrite_default_scope("mmdet"):
         dataset = build_dataset(Config.fromfile(CONFIG), split, root)
         assert len(dataset) == NUM_IMAGES
@@ -251,17 +263,17 @@ def test_base_config_scores_right_and_wrong_labels(root, shift, score):
 
 
 def test_a_run_that_stops_leaves_no_json(tmp_path, monkeypatch):
-    json_path = write_digits_coco(tmp_path, "val", 3, progress=False)
-    compose = DigitScenes.compose
+    json_path = write_digits(tmp_path, "val", 3)
+    compose = ComposedScenes.compose
 
     def stop_at_second(self, number):
         if number == 1:
             raise KeyboardInterrupt
         return compose(self, number)
 
-    monkeypatch.setattr(DigitScenes, "compose", stop_at_second)
+    monkeypatch.setattr(ComposedScenes, "compose", stop_at_second)
     with pytest.raises(KeyboardInterrupt):
-        write_digits_coco(tmp_path, "val", 3, seed=1, progress=False)
+        write_digits(tmp_path, "val", 3, seed=1)
     assert not json_path.exists()
 
 
@@ -269,67 +281,42 @@ def test_a_run_that_stops_leaves_no_json(tmp_path, monkeypatch):
     ("name", "value"),
     [
         ("split", "test"),
-        ("num_images", 0),
-        ("num_images", 2.5),
         ("image_size", 7),
         ("image_size", True),
-        ("digits_per_image", (0, 3)),
-        ("digits_per_image", (4, 3)),
-        ("digits_per_image", 3),
-        ("digits_per_image", (1, 2, 3)),
-        ("digit_size", (-1, 20)),
-        ("digit_size", (20, 129)),
-        ("digit_size", (48, 20)),
-        ("digit_size", (20.0, 30)),
+        ("objects_per_image", (0, 3)),
+        ("objects_per_image", (4, 3)),
+        ("objects_per_image", 3),
+        ("objects_per_image", (1, 2, 3)),
+        ("object_size", (-1, 20)),
+        ("object_size", (20, 129)),
+        ("object_size", (48, 20)),
+        ("object_size", (20.0, 30)),
+        ("max_occlusion", 1),
+        ("max_occlusion", "none"),
         ("seed", -1),
+        ("background", "nowhere"),
+        ("shared_background", "no"),
     ],
 )
+def test_bad_settings_are_refused(name, value):
+    with pytest.raises(ConfigError) as caught:
+        digit_scenes(**{name: value})
+    assert str(caught.value).startswith(f"{name}={value!r}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_images", 0), ("num_images", 2.5), ("file_format", "gif")]
+)
 def test_bad_arguments_are_refused_before_anything_is_written(name, value, tmp_path):
-    arguments = {"split": "val", "num_images": 1, "progress": False, name: value}
-    with pytest.raises(ValueError) as caught:
-        write_digits_coco(tmp_path / "out", **arguments)
+    arguments = {"num_images": 1, "progress": False, name: value}
+    with pytest.raises(ConfigError) as caught:
+        write_composed_coco(digit_scenes(), tmp_path / "out", **arguments)
     assert str(caught.value).startswith(f"{name}={value!r}: ")
     assert not (tmp_path / "out").exists()
 
 
 def test_progress_bar_only_where_asked_for(tmp_path, capfd):
-    write_digits_coco(tmp_path, "val", 2, progress=False)
+    write_composed_coco(digit_scenes(), tmp_path, 2, progress=False)
     assert capfd.readouterr() == ("", "")
-    write_digits_coco(tmp_path, "val", 2)
+    write_composed_coco(digit_scenes(), tmp_path, 2)
     assert "2/2" in capfd.readouterr().out
-
-
-def test_command_line(root, tmp_path):
-    result = subprocess.run(
-        [sys.executable, SCRIPT, "--train-images", "4", "--val-images", "3"],
-        cwd=ROOT,
-        env=dict(os.environ, ATTNPOOL_DATA=str(tmp_path)),
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    out_dir = tmp_path / "digits_coco"
-    assert f"4 images in {out_dir}/train" in result.stdout
-    assert f"{out_dir}/annotations/val.json" in result.stdout
-    written, library = files(out_dir), files(root)
-    assert len(written) == 4 + 3 + 2
-    assert all(written[k] == library[k] for k in written if k.endswith(".png"))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--digit-size", "20", "200"], "digit_size=(20, 200): "),
-        (["--val-images", "0"], "--val-images: '0'"),
-        (["--seed", "-1"], "seed=-1: "),
-    ],
-)
-def test_command_line_errors(options, message, tmp_path, monkeypatch, capsys):
-    out_dir = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", [SCRIPT, str(out_dir), *options])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(ROOT / SCRIPT), run_name="__main__")
-    assert caught.value.code == 2
-    last_line = capsys.readouterr().err.splitlines()[-1]
-    assert "error: " in last_line and message in last_line
-    assert not out_dir.exists()

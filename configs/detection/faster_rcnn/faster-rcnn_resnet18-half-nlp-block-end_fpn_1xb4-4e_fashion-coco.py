@@ -1,0 +1,9 @@
+_base_ = "./faster-rcnn_resnet18-half-strided_fpn_1xb4-4e_fashion-coco.py"
+
+model = dict(
+    backbone=dict(
+        pool_cfg=dict(
+            type="SelfAttentivePool2d", num_heads=2, normalize=False, patch_size=2
+        )
+    )
+)
