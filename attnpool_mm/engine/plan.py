@@ -156,7 +156,8 @@ def read_plan(path: str) -> Plan:
     """Read a plan: an MMEngine config with the names of `Plan`'s attributes.
 
     `configs` are paths relative to the plan, `seeds` is their number or a list.
-    `configs`, `axes` and `metric` are needed.
+    `configs`, `axes` and `metric` are needed. Names that start with `_`, and functions,
+    are the file's own.
 
     Raises:
         ConfigError: The file cannot be read, or says something that is not accepted.
@@ -173,6 +174,7 @@ def read_plan(path: str) -> Plan:
 
 
 def _checked(path: Path, given: dict[str, Any]) -> Plan:
+    given = {name: value for name, value in given.items() if name[0] != "_"}
     known = [name for name in Plan.__dataclass_fields__ if name != "path"]
     unknown = sorted(set(given) - set(known))
     if unknown:
