@@ -46,7 +46,7 @@ def at_half_size(options):
     options |= {
         f"{train}.0.scale": 14,
         f"{train}.1.crop_size": 16,
-        f"{train}.1.padding": 2,
+        f"{train}.1.padding": 1,
     }
     for pipeline in (val, test):
         options |= {f"{pipeline}.0.scale": 14, f"{pipeline}.3.size": 16}
