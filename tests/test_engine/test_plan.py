@@ -180,3 +180,16 @@ def test_what_is_done_is_not_done_again(plan_of, tmp_path):
     path.write_text("{}")
     with pytest.raises(ConfigError, match=r"results\.json"):
         PlanRunner(plan, path)
+
+
+def test_the_plan_of_the_documentation(tmp_path):
+    text = (ROOT / "docs/plans.md").read_text()
+    (tmp_path / "evidence").mkdir()
+    for folder in ("_base_", "classification"):
+        (tmp_path / folder).symlink_to(ROOT / "configs" / folder)
+    path = tmp_path / "evidence/plan.py"
+    path.write_text(text.split("```python")[1].split("```")[0])
+    plan = read_plan(str(path))
+    assert len(plan.runs()) == (2 * 3 - 1) * 3
+    configs = plan.whole_configs()
+    assert configs["resnet-20_aggressive_lip_seed2"].model.backbone.strides == (2, 2, 2)
