@@ -85,7 +85,7 @@ def summaries(
         against = frozenset((row.levels | results.reference).items())
         other = by_levels.get(against)
         seeds = sorted(row.values.keys() & other.values.keys()) if other else []
-        if row.is_reference or not seeds:
+        if other is row or not seeds:
             continue
         difference = paired_difference(
             [row.values[seed] for seed in seeds], [other.values[seed] for seed in seeds]
@@ -119,5 +119,6 @@ def _summary(results: Results, metric: str, levels: Levels) -> Summary:
         failed=failed,
         cost=next((run.cost for run in runs if run.cost), {}),
         step=next((results.steps.get(run.group) for run in runs), None),
-        is_reference=results.reference.items() <= levels.items(),
+        is_reference=bool(results.reference)
+        and results.reference.items() <= levels.items(),
     )

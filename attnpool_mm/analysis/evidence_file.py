@@ -99,6 +99,11 @@ class Results:
             if not any(part.items() <= levels.items() for part in self.exclude)
         ]
 
+    @cached_property
+    def metrics(self) -> set[str]:
+        """What any run logged or measured; nothing while none has ended well."""
+        return {name for run in self.runs for name in (*run.last, *run.measures)}
+
     def check_axis(self, axis: str) -> None:
         """Check that there is such an axis.
 
@@ -121,14 +126,13 @@ class Results:
                 raise ConfigError(f"{self.name}: {axis}={level!r}: {hint}")
 
     def check_metric(self, metric: str) -> None:
-        """Check that a run has a metric.
+        """Check that a run has a metric, if any has one.
 
         Raises:
-            ConfigError: None has.
+            ConfigError: They have others.
         """
-        known = {name for run in self.runs for name in (*run.last, *run.measures)}
-        if metric not in known and metric != self.metric:
-            raise ConfigError(f"{self.name}: {metric}: {nearest(metric, known)}")
+        if self.metrics and metric not in {*self.metrics, self.metric}:
+            raise ConfigError(f"{self.name}: {metric}: {nearest(metric, self.metrics)}")
 
 
 def read_results(path: str | Path) -> Results:

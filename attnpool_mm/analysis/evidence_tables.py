@@ -158,7 +158,7 @@ def _column(
     if name in COLUMNS:
         heading, cell = COLUMNS[name]
         return heading or metric_name(results.metric), [cell(row) for row in rows]
-    if "/" not in name and not any(name in run.measures for run in results.runs):
+    if "/" not in name and results.metrics and name not in results.metrics:
         raise ConfigError(f"{results.name}: {name}: {nearest(name, COLUMNS)}")
     return metric_name(name), [_value(row) for row in summaries(results, name, where)]
 

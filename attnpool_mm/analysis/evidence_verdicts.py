@@ -26,6 +26,7 @@ def families(results: Results, where: Levels | None = None) -> dict[str, list[Su
             for axis, level in row.levels.items()
             if axis not in results.reference and len(results.axes[axis]) > 1
         )
+        shared = shared if results.reference else ()
         found.setdefault(", ".join(shared), []).append(row)
     return found
 
@@ -50,7 +51,9 @@ def verdicts(results: Results, where: Levels | None = None) -> list[str]:
     found = []
     for shared, rows in families(results, where).items():
         against = ", ".join(results.reference.values())
-        head = f"**{shared}**, against {against}" if shared else f"Against {against}"
+        head = f"Against {against}" if against else "Without a reference"
+        if shared:
+            head = f"**{shared}**, against {against}"
         lines = [
             f"  - {word}: {_names(results, chosen)}"
             for word, chosen in _by_word(rows).items()

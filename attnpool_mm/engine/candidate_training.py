@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from mmengine.config import Config
 from ..analysis.logs import read_scores
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
+from .checkpointing import write_atomically
 from .interruption import Interrupted, SignalWatch
 from .script_process import environment_of, start_script
 
@@ -45,6 +47,12 @@ class Trained:
     measures: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     problem: str = ""
+
+    def has(self, metric: str | None) -> bool:
+        """Whether it ended, and its validations logged a metric. Default: any."""
+        metric = metric or self.metric
+        logged = all(metric in scores for scores in self.validations)
+        return not self.problem and bool(self.validations) and logged
 
     @property
     def values(self) -> list[float]:
@@ -111,9 +119,10 @@ def train_all(
         waiting = []
         for name, digest in digests.items():
             trained = done.get(name)
-            if trained is None or trained.problem or trained.config != digest:
+            if trained is None or trained.config != digest or not trained.has(metric):
                 waiting.append(name)
             else:
+                trained.metric = metric or trained.metric
                 yield name, trained
         todo = {name: texts[name] for name in waiting}
         for name, status, seconds in _run_all(todo, folder, script, jobs, lock):
@@ -192,9 +201,7 @@ def _locked(folder: Path) -> Iterator[IO]:
 
 def _write_results(folder: Path, done: Mapping[str, Trained]) -> None:
     table = {name: asdict(trained) for name, trained in done.items()}
-    part = folder / f"{RESULTS}.part"
-    part.write_text(json.dumps(table, indent=1) + "\n")
-    part.replace(folder / RESULTS)
+    write_atomically(folder / RESULTS, (json.dumps(table, indent=1) + "\n").encode())
 
 
 def _run_all(
@@ -215,7 +222,7 @@ def _run_all(
                     if waiting and slot not in running:
                         name = waiting.pop(0)
                         config = folder / f"{name}.py"
-                        config.write_text(texts[name])
+                        write_atomically(config, texts[name].encode())
                         process = start_script(
                             script,
                             [config, "--work-dir", folder / name, "--resume"],
@@ -254,9 +261,11 @@ def _outcome(work_dir: Path, status: int, metric: str | None) -> Trained:
         trained.problem = str(error)
         return trained
     trained.metric, trained.validations, trained.measures = scores
+    if not math.isfinite(trained.last):
+        return Trained("", problem=f"{trained.metric} is {trained.last}")
     return trained
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     return next((line for line in reversed(lines) if line.strip()), "")

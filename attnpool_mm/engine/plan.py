@@ -185,6 +185,7 @@ def _checked(path: Path, given: dict[str, Any]) -> Plan:
     for name in ("configs", "axes", "options", "reference"):
         if not isinstance(given.get(name, {}), dict):
             raise ConfigError(f"{name}={given[name]!r}: a dict is accepted")
+        _check_names(name, given.get(name, {}))
     if not isinstance(given["metric"], str):
         raise ConfigError(f"metric={given['metric']!r}: a name is accepted")
     given["configs"] = {
@@ -193,7 +194,9 @@ def _checked(path: Path, given: dict[str, Any]) -> Plan:
     }
     _check_axes(given["axes"])
     given["seeds"] = _seeds(given.get("seeds", 1))
-    left_out = list(given.get("exclude", ()))
+    left_out = given.get("exclude", [])
+    if not isinstance(left_out, list | tuple):
+        raise ConfigError(f"exclude={left_out!r}: a list of dicts is accepted")
     given["exclude"] = [part for entry in left_out for part in _parts(entry)]
     plan = Plan(path, **given)
     _check_levels("reference", plan.reference, plan.levels)
@@ -216,17 +219,25 @@ def _config_file(plan: Path, level: str, file: Any) -> Path:
     return found
 
 
+def _check_names(what: str, given: dict) -> None:
+    for name in given:
+        if not isinstance(name, str):
+            raise ConfigError(f"{what}: {name!r} is no name: a string is accepted")
+
+
 def _check_axes(axes: dict[str, Any]) -> None:
     if NETWORK in axes:
         raise ConfigError(f"axes: {NETWORK} is the axis of configs")
     for axis, levels in axes.items():
         if not isinstance(levels, dict) or not levels:
             raise ConfigError(f"axes.{axis}={levels!r}: a dict of levels is accepted")
+        _check_names(f"axes.{axis}", levels)
         for level, options in levels.items():
             if not isinstance(options, dict):
                 raise ConfigError(
                     f"axes.{axis}, {level}: {options!r}; a dict of options is accepted"
                 )
+            _check_names(f"axes.{axis}, {level}", options)
             if not slug(level):
                 raise ConfigError(f"axes.{axis}: {level!r} has no letter or digit")
 
@@ -242,14 +253,14 @@ def _seeds(seeds: Any) -> list[int]:
 
 def _parts(left_out: Any) -> list[Levels]:
     """What an entry of `exclude` stands for, with one level of each axis."""
-    if not isinstance(left_out, dict) or not left_out:
+    levels = [
+        level if isinstance(level, list | tuple) else [level]
+        for level in (left_out.values() if isinstance(left_out, dict) else ())
+    ]
+    if not levels or not all(levels):
         raise ConfigError(
             f"exclude: {left_out!r}: a dict axis=level, or axis=[levels], is accepted"
         )
-    levels = (
-        level if isinstance(level, list | tuple) else [level]
-        for level in left_out.values()
-    )
     return [dict(zip(left_out, part, strict=True)) for part in product(*levels)]
 
 

@@ -13,10 +13,10 @@ import torch
 from mmengine.config import Config
 
 from ..analysis.evidence_file import parse_results
-from ..analysis.results import write_json
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
 from .candidate_training import Trained, digest_of
+from .checkpointing import write_atomically
 from .plan import Plan, Run
 
 PACKAGES = ("attnpool_mm", "torch", "mmengine", "mmcv", "mmdet", "mmpretrain", "numpy")
@@ -44,13 +44,17 @@ def read_records(path: Path) -> dict[str, Any]:
     return results
 
 
-def usable(record: Record | None, digest: str) -> bool:
-    """Whether a record is of a training that ended, with this very config."""
-    return (
-        record is not None
-        and not record["problem"]
-        and record["config"]["digest"] == digest
-    )
+def is_current(record: Record | None, digest: str, metric: str) -> bool:
+    """Whether a record is of this very config, with a value of the metric or a problem.
+
+    Example:
+        >>> record = dict(config=dict(digest='0a'), problem='', epochs=[dict(top1=70)])
+        >>> is_current(record, '0a', 'top1'), is_current(record, '0a', 'top5')
+        (True, False)
+    """
+    if record is None or record["config"]["digest"] != digest:
+        return False
+    return bool(record["problem"]) or metric in record["epochs"][-1]
 
 
 def config_digest(cfg: Config) -> str:
@@ -96,7 +100,7 @@ def record_of(
 def write_records(
     path: Path, plan: Plan, records: Mapping[str, Record], timing: dict | None
 ) -> None:
-    """Write a plan's results at once: a kill leaves the file of before.
+    """Write a plan's results at once: a kill, or a full disk, leaves those of before.
 
     Args:
         path: The file.
@@ -118,9 +122,7 @@ def write_records(
     )
     if timing:
         results["timing"] = timing
-    part = path.with_name(f"{path.name}.part")
-    write_json(part, results)
-    part.replace(path)
+    write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
 
 
 def in_order(plan: Plan, records: Iterable[Record]) -> list[Record]:

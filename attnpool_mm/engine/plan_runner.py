@@ -21,9 +21,9 @@ from .plan_records import (
     Record,
     config_digest,
     device_name,
+    is_current,
     read_records,
     record_of,
-    usable,
     write_records,
 )
 from .script_process import threads_each
@@ -44,7 +44,9 @@ class PlanRunner:
         runs: Name → training.
         configs: Name → whole config.
         costs: Name of a network → what it costs, once `check` has measured it.
-        records: Name → what is known of a training that is done.
+        records: Name → what is known of a training that is done, or failed.
+        others: How many results the file has of other configs or trainings, or without
+            the plan's metric. They are left out when it is written.
         timing: Times of training steps, or None.
 
     Raises:
@@ -57,20 +59,16 @@ class PlanRunner:
         self.runs = {run.name: run for run in plan.runs()}
         self.configs = plan.whole_configs()
         self._digests = {name: config_digest(c) for name, c in self.configs.items()}
-        results = read_records(json_path)
-        known = {record["name"]: record for record in results.get("runs", ())}
-        self.timing: dict[str, Any] | None = results.get("timing")
-        self.records: dict[str, Record] = {
-            name: known[name]
-            for name, digest in self._digests.items()
-            if usable(known.get(name), digest)
-        }
+        self.records: dict[str, Record] = {}
+        self.timing: dict[str, Any] | None = None
+        self.others = self._read()
         self.costs: dict[str, dict[str, Any]] = {}
 
     @property
     def missing(self) -> list[str]:
         """The names of the trainings that are not done."""
-        return [name for name in self.runs if name not in self.records]
+        done = {name for name, record in self.records.items() if not record["problem"]}
+        return [name for name in self.runs if name not in done]
 
     def networks(self, names: Iterable[str] | None = None) -> Iterator[Run]:
         """The first training of each network.
@@ -92,13 +90,7 @@ class PlanRunner:
             ConfigError: A section, an argument or the data are not there, a network
                 cannot be built, or networks that should be equal are not.
         """
-        for run in self.networks(self.missing):
-            cfg = self.configs[run.name]
-            for section in TRAINING:
-                if cfg.get(section) is None:
-                    raise ConfigError(f"config {run.file}: there is no {section}")
-            check_arguments(cfg, ("train", "val"))
-            preflight.check_data_paths(cfg, ("train", "val"))
+        self._check_trainings(self.networks(self.missing))
         for run in self.networks():
             if run.group not in self.costs:
                 try:
@@ -133,17 +125,15 @@ class PlanRunner:
         metric = self.plan.metric
         for name, trained in train_all(configs, folder, script, metric, jobs):
             run = self.runs[name]
+            digest, cost = self._digests[name], self.costs[run.group]
+            self._read()
             self.records[name] = record_of(
-                run,
-                self._digests[name],
-                self.costs[run.group],
-                trained,
-                threads_each(jobs),
+                run, digest, cost, trained, threads_each(jobs)
             )
-            self.write()
+            self._write()
             del waiting[name]
-            left = self._seconds_left(waiting) / jobs
-            said = trained.problem or f"{metric} {trained.last:.2f}"
+            left = self._seconds_left(waiting, jobs)
+            said = trained.problem or f"{metric} {trained.last:.4g}"
             ended = len(self.runs) - len(waiting)
             report(
                 f"[{ended}/{len(self.runs)}] {name}: {said} "
@@ -155,11 +145,16 @@ class PlanRunner:
 
         Args:
             rounds: As in `time_steps`.
+
+        Raises:
+            ConfigError: A section, an argument or the data are not there.
         """
         networks = list(self.networks())
+        self._check_trainings(networks)
         configs = {run.group: self.configs[run.name] for run in networks}
         seconds = time_steps(configs, rounds)
         references = {run.group: self.plan.reference_of(run) for run in networks}
+        self._read()
         self.timing = dict(
             device=device_name(),
             threads=torch.get_num_threads(),
@@ -171,17 +166,34 @@ class PlanRunner:
                 if references[name]
             },
         )
-        self.write()
+        self._write()
 
-    def write(self) -> None:
-        """Write the file of results.
+    def _check_trainings(self, runs: Iterable[Run]) -> None:
+        for run in runs:
+            cfg = self.configs[run.name]
+            for section in TRAINING:
+                if cfg.get(section) is None:
+                    raise ConfigError(f"config {run.file}: there is no {section}")
+            check_arguments(cfg, ("train", "val"))
+            preflight.check_data_paths(cfg, ("train", "val"))
 
-        Raises:
-            ConfigError: It cannot be written.
-        """
+    def _read(self) -> int:
+        """Take what the file has by now, and count the results that are others'."""
+        results = read_records(self.json_path)
+        self.timing = results.get("timing", self.timing)
+        found = {record["name"]: record for record in results.get("runs", ())}
+        own = {
+            name: found[name]
+            for name, digest in self._digests.items()
+            if is_current(found.get(name), digest, self.plan.metric)
+        }
+        self.records |= own
+        return len(found) - len(own)
+
+    def _write(self) -> None:
         write_records(self.json_path, self.plan, self.records, self.timing)
 
-    def _seconds_left(self, waiting: Iterable[str]) -> float:
+    def _seconds_left(self, waiting: Iterable[str], jobs: int) -> float:
         """An estimate: what the network took before, or a line over the FLOPs."""
         took: dict[str, list[float]] = {}
         for name, record in self.records.items():
@@ -195,7 +207,8 @@ class PlanRunner:
             if min(line) >= 0:
                 slope, start = line
         groups = [self.runs[name].group for name in waiting]
-        return sum(known.get(g, start + slope * flops[g]) for g in groups)
+        each = [known.get(group, start + slope * flops[group]) for group in groups]
+        return max(sum(each) / jobs, max(each, default=0))
 
 
 def cost_of(cfg: Config) -> dict[str, Any]:

@@ -107,6 +107,22 @@ def test_what_has_not_run_yet_is_a_row():
     assert "2 of 2 runs" in conditions(left_out) and len(summaries(left_out)) == 1
 
 
+def test_while_all_have_failed_there_are_no_values():
+    runs = [run_of(dict(pool="max"), 0, 0, epochs=[], problem="no space left")]
+    results = parse_results(results_of(dict(pool=["max"]), runs, 1, dict(pool="max")))
+    columns = columns_of(results, ["value", "shift_consistency", "corruption/mean"])
+    assert columns["top-1 (%)"] == ["failed (1)"]
+    assert columns["shift consistency (%)"] == ["failed (1)"]
+
+
+def test_without_a_reference_nothing_is_compared():
+    content = small({"max": [70, 71], "lip": [72, 73]}) | dict(reference={})
+    results = parse_results(content)
+    assert columns_of(results, ["difference"])["difference"] == ["–", "–"]
+    (said,) = verdicts(results)
+    assert "highest mean: lip" in said and "gainst" not in said
+
+
 def test_detection_is_in_per_cent_and_without_objects_nothing():
     metrics = {"coco/bbox_mAP": 0.312, "coco/bbox_mAP_s": -1}
     runs = [run_of(dict(pool="max"), s, 0, epochs=[metrics]) for s in range(2)]

@@ -45,7 +45,7 @@ log.parent.mkdir(parents=True, exist_ok=True)
 with log.open('w') as file:
     for epoch, value in enumerate(names['values'], start=1):
         train = dict(lr=0.1, loss=1.0, iter=epoch, epoch=epoch, step=epoch)
-        score = dict(data_time=0.1, time=0.2, step=epoch, top1=value, top5=99.0)
+        score = dict(data_time=0.1, time=0.2, step=epoch, top1=float(value), top5=99.0)
         print(json.dumps(train), json.dumps(score), sep='\\n', file=file)
 """
 
@@ -97,9 +97,16 @@ def test_a_signal_is_passed_on_and_ends_it(tmp_path, script):
 def test_the_metric_can_be_named(tmp_path, script):
     configs = {"a": config(50.0)}
     assert dict(train_all(configs, tmp_path, script, "top5"))["a"].last == 99.0
-    (tmp_path / "results.json").unlink()
+    again = dict(train_all(configs, tmp_path, script, "top1"))["a"]
+    assert (again.metric, again.last) == ("top1", 50.0)
+    assert (tmp_path / "a" / "runs").read_text() == "run "  # it logged both
     unknown = dict(train_all(configs, tmp_path, script, "top3"))["a"]
     assert "top3" in unknown.problem
+
+
+def test_a_value_that_is_none_is_a_problem(tmp_path, script):
+    nan = dict(train_all({"a": config(50.0, "NaN")}, tmp_path, script))["a"]
+    assert "top1 is nan" in nan.problem and nan.last is None
 
 
 def test_another_training_of_that_name_is_kept(tmp_path, script):

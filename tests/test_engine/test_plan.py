@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from attnpool_mm.engine.candidate_training import Trained
 from attnpool_mm.engine.plan import read_plan
-from attnpool_mm.engine.plan_records import config_digest, usable, write_records
+from attnpool_mm.engine.plan_records import config_digest, write_records
 from attnpool_mm.engine.plan_runner import PlanRunner, check_equal, cost_of
 from attnpool_mm.utils.errors import ConfigError
 
@@ -96,6 +95,12 @@ def test_what_is_left_out(plan_of):
         (dict(reference=dict(pool="min")), ["reference.pool", "min", "average"]),
         (dict(exclude=[dict(pool="min")]), ["exclude.pool", "min"]),
         (dict(exclude=["max"]), ["exclude", "max"]),
+        (dict(exclude=5), ["exclude=5"]),
+        (dict(exclude=[dict(pool=[])]), ["exclude", "[]"]),
+        (dict(configs={1: CONFIG}), ["configs", "1"]),
+        (dict(axes=dict(pool={1: {}}), reference={}), ["axes.pool", "1"]),
+        (dict(axes=dict(pool={"a": {1: 2}}), reference={}), ["axes.pool, a", "1"]),
+        (dict(options={1: 2}), ["options", "1"]),
         (dict(exclude=[dict(pool=["max", "average"])]), ["exclude"]),
         (dict(equal=dict(cost="time", within=0.1)), ["equal", "flops"]),
         (dict(equal=dict(cost="flops", within=2)), ["equal", "within"]),
@@ -161,22 +166,25 @@ def test_what_is_done_is_not_done_again(plan_of, tmp_path):
     runner = PlanRunner(plan, path)
     names = list(runner.runs)
     assert runner.missing == names
-    scores = [{"accuracy/top1": 50.0}]
-    record = dict(
-        name=names[1],
-        levels=runner.runs[names[1]].levels,
-        seed=0,
-        config=dict(digest=config_digest(runner.configs[names[1]])),
-        epochs=scores,
-        problem="",
+    done, failed = (
+        dict(
+            name=name,
+            levels=runner.runs[name].levels,
+            seed=0,
+            config=dict(digest=config_digest(runner.configs[name])),
+            epochs=[],
+            problem="it diverged",
+        )
+        for name in (names[1], names[0])
     )
-    failed = {**record, "name": names[0], "levels": runner.runs[names[0]].levels}
-    failed |= dict(problem="it diverged", epochs=[])
-    write_records(path, plan, {r["name"]: r for r in (record, failed)}, None)
+    done |= dict(problem="", epochs=[{"accuracy/top1": 50.0}])
+    write_records(path, plan, {r["name"]: r for r in (done, failed)}, None)
     assert PlanRunner(plan, path).missing == [names[0], *names[2:]]
-    changed = plan_of(options={"model.backbone.depth": 14})
-    assert PlanRunner(changed, path).missing == names
-    assert not usable(None, "") and Trained("").last is None
+    assert list(PlanRunner(plan, path).records) == names[:2]  # with what failed
+    changed = PlanRunner(plan_of(options={"model.backbone.depth": 14}), path)
+    assert changed.missing == names and changed.others == 2
+    other_metric = PlanRunner(plan_of(metric="accuracy/top5"), path)
+    assert other_metric.missing == names and other_metric.others == 1
     path.write_text("{}")
     with pytest.raises(ConfigError, match=r"results\.json"):
         PlanRunner(plan, path)

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tool_modules import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / "tools" / "analysis_tools" / "compare_pools.py"
 CONFIG = ROOT / "configs/classification/digits/resnet20-spem_1xb64_digits.py"
 PLAN = """
 configs = {{"ResNet-8": {config!r}}}
@@ -45,15 +45,14 @@ def plan(tmp_path):
     return path
 
 
-def start(*arguments):
-    """Start the tool as a user does, each training with one thread."""
-    return subprocess.Popen(
-        [sys.executable, TOOL, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def tool():
+    return load_tool("analysis_tools/compare_pools.py")
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def results_of(path):
@@ -64,9 +63,17 @@ def results_of(path):
     return results
 
 
-def test_stopped_and_resumed_gives_the_same_results(plan, tmp_path):
-    whole = start(plan, "--work-dir", tmp_path / "whole")
-    stopped = start(plan, "--work-dir", tmp_path / "stopped")
+def test_stopped_and_resumed_gives_the_same_results(
+    tool, plan, tmp_path, output_of, error_of, tools_undone
+):
+    stopped = subprocess.Popen(
+        [sys.executable, tool.__file__, plan, "--work-dir", tmp_path / "stopped"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    whole = output_of(tool, plan, "--work-dir", tmp_path / "whole")
     parts = tmp_path / "stopped" / "plan.json"
     second = tmp_path / "stopped" / "resnet-8_max_seed0"
     while not list(second.glob("epoch_1.pth")) and stopped.poll() is None:
@@ -78,11 +85,53 @@ def test_stopped_and_resumed_gives_the_same_results(plan, tmp_path):
     assert [run["name"] for run in results_of(parts)["runs"]] == [
         "resnet-8_average_seed0"
     ]
-    resumed = start(plan, "--work-dir", tmp_path / "stopped")
-    said, _ = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, said
+    said = output_of(tool, plan, "--work-dir", tmp_path / "stopped")
     assert "2 trainings, 1 of them done" in said and "[2/2]" in said
-    assert whole.communicate(timeout=240) and whole.returncode == 0
+    assert "2 trainings, 0 of them done" in whole and "[1/2]" in whole
     expected = results_of(tmp_path / "whole" / "plan.json")
     assert results_of(parts) == expected
     assert [len(run["epochs"]) for run in expected["runs"]] == [3, 3]
+
+    # Timed later: the results stay, one that failed, too
+    for run in expected["runs"]:
+        run["seconds"] = 1.5
+    expected["runs"][1] |= dict(problem="it diverged", epochs=[])
+    parts.write_text(json.dumps(expected))
+    arguments = (plan, "--work-dir", tmp_path / "stopped", "--time", "1")
+    said = output_of(tool, *arguments, "--plot", tmp_path / "plot.svg")
+    timed = json.loads(parts.read_text())
+    assert timed["runs"] == expected["runs"] and "failed (1)" in said
+    assert list(timed["timing"]["steps"]) == ["resnet-8_average", "resnet-8_max"]
+    assert timed["timing"]["steps"]["resnet-8_average"]["ratio"] == 1
+    assert "<svg" in (tmp_path / "plot.svg").read_text()
+
+    # Of other configs none is done, and a dry run changes nothing
+    text = plan.read_text()
+    plan.write_text(text.replace('max_epochs": 3', 'max_epochs": 4'))
+    before = parts.read_bytes()
+    said = output_of(tool, *arguments[:3], "--dry-run")
+    assert "2 trainings, 0 of them done" in said and "2 results" in said
+    assert "3x32x32" in said and parts.read_bytes() == before
+    assert "resnet-8_average_seed0.py" in error_of(tool, *arguments[:3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--jobs", "0"], ["--jobs=0"]),
+        (["--time", "0"], ["--time=0"]),
+        (["--work-dir", "plan.py"], ["work_dir", "plan.py"]),
+        (["--json", "plan.py/a.json"], ["--json", "plan.py"]),
+        (["--json", "."], ["--json", "folder"]),
+        (["--json", "plan.py"], ["--json", "plan.py", "no results"]),
+        (["--plot", "plan.py/a.svg"], ["--plot", "plan.py"]),
+        (["--plot", "a.xyz"], ["--plot", ".xyz", ".svg"]),
+    ],
+)
+def test_an_option_that_cannot_be_used(
+    tool, plan, error_of, monkeypatch, arguments, named
+):
+    monkeypatch.chdir(plan.parent)
+    said = error_of(tool, plan.name, *arguments)
+    assert all(word in said for word in named)
+    assert list(plan.parent.iterdir()) == [plan]  # no work has begun

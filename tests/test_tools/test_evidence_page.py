@@ -111,6 +111,9 @@ def test_a_number_changed_by_hand_is_out_of_date(tool, folder, output_of, error_
         ("<!-- plot: made_up curve --><!-- end -->", "'curve'"),
         ("<!-- plot: made_up tradeoff peak --><!-- end -->", "peak_fused"),
         ("<!-- runs: broken --><!-- end -->", "broken.json"),
+        ("<!-- runs: made_up pool=LIP --><!-- end -->", "pool"),
+        ("<!-- verdicts: made_up value --><!-- end -->", "value"),
+        ("<!-- plot: made_up differences flops --><!-- end -->", "flops"),
     ],
 )
 def test_a_mark_that_cannot_be_filled(tool, folder, error_of, page, named):
@@ -118,6 +121,19 @@ def test_a_mark_that_cannot_be_filled(tool, folder, error_of, page, named):
     (folder / "broken.json").write_text("{}x")
     assert named in error_of(tool, *options(folder))
     assert (folder / "page.md").read_text() == page
+
+
+def test_what_has_no_results_yet_is_not_drawn(tool, folder, output_of):
+    content = made_up()
+    content["runs"] = content["runs"][:1]  # no reference
+    (folder / "made_up.json").write_text(json.dumps(content))
+    (folder / "page.md").write_text(
+        "<!-- plot: made_up differences --><!-- end -->"
+        "<!-- plot: made_up tradeoff --><!-- end -->"
+    )
+    output_of(tool, *options(folder))
+    text = (folder / "page.md").read_text()
+    assert "Nothing to draw yet" in text and text.count(".svg") == 1
 
 
 def test_there_is_no_page(tool, folder, error_of):

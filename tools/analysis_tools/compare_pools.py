@@ -17,13 +17,14 @@ from attnpool_mm.analysis.evidence_plots import draw_tradeoff
 from attnpool_mm.analysis.evidence_tables import columns_of
 from attnpool_mm.analysis.results import text_table, write_plot
 from attnpool_mm.engine import launch
-from attnpool_mm.engine.interruption import Interrupted
+from attnpool_mm.engine.interruption import Interrupted, SignalWatch
 from attnpool_mm.engine.plan import read_plan
 from attnpool_mm.engine.plan_runner import PlanRunner
-from attnpool_mm.engine.work_dir import check_work_dir
-from attnpool_mm.utils.checks import check_int
+from attnpool_mm.engine.work_dir import check_folder, check_work_dir
+from attnpool_mm.utils.checks import check_choice, check_int
 from attnpool_mm.utils.errors import ConfigError
 
+PICTURES = (".pdf", ".png", ".svg")
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
 
@@ -44,12 +45,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=1, help="trainings at once (default: 1)"
     )
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--dry-run",
         action="store_true",
         help="check the plan and list its networks with their cost; train nothing",
     )
-    parser.add_argument(
+    instead.add_argument(
         "--time",
         type=int,
         metavar="N",
@@ -58,7 +60,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help="draw the metric against FLOPs and peak memory, as .png or .svg",
+        help="draw the metric against FLOPs and peak memory, as .png, .svg or .pdf",
     )
     return parser.parse_args(arguments)
 
@@ -73,9 +75,22 @@ def paths(args: argparse.Namespace) -> tuple[Path, Path]:
     folder = Path(args.work_dir or Path("work_dirs") / "evidence" / name)
     json_path = Path(args.json or folder / f"{name}.json")
     check_work_dir(str(folder))
-    if json_path.is_dir():
-        raise ConfigError(f"--json {json_path}: it is a folder; a file is accepted")
+    check_file("--json", json_path)
+    if args.plot:
+        check_file("--plot", Path(args.plot))
+        check_choice("the ending of --plot", Path(args.plot).suffix, PICTURES)
     return folder, json_path
+
+
+def check_file(option: str, path: Path) -> None:
+    """Check that a file can be written, before hours of training.
+
+    Raises:
+        ConfigError: It is a folder, or its folder cannot be written to.
+    """
+    check_folder(option, path.parent)
+    if path.is_dir():
+        raise ConfigError(f"{option} {path}: it is a folder; a file is accepted")
 
 
 def cost_table(runner: PlanRunner) -> str:
@@ -108,21 +123,27 @@ def run(args: argparse.Namespace) -> None:
     runner = PlanRunner(read_plan(args.plan), json_path)
     runner.check()
     num_runs, num_missing = len(runner.runs), len(runner.missing)
-    print(f"{num_runs} trainings, {num_runs - num_missing} of them done", flush=True)
+    report(f"{num_runs} trainings, {num_runs - num_missing} of them done")
+    if runner.others:
+        report(
+            f"{json_path}: {runner.others} results are not of this plan's configs and "
+            "metric; they are dropped when it is written"
+        )
     if args.dry_run:
         print(cost_table(runner))
         return
     if args.time is not None:
         runner.time(args.time)
     else:
+        report(f"what each prints: {folder}/NAME.txt")
         runner.train(folder, TRAIN, args.jobs, report)
     results = read_results(json_path)
     print(text_table(columns_of(results)))
-    if args.plot:
-        write_plot(args.plot, draw_tradeoff(results))
     print(f"results: {json_path}")
     failed = [name for name, record in runner.records.items() if record["problem"]]
-    if failed:
+    if args.plot and len(failed) < len(runner.records):
+        write_plot(args.plot, draw_tradeoff(results))
+    if failed and args.time is None:
         raise ConfigError(f"trainings that failed: {', '.join(failed)}")
 
 
@@ -135,7 +156,8 @@ def main() -> None:
     """Run the command line."""
     args = parse_args()
     try:
-        with launch.one_line_errors():
+        with launch.one_line_errors(), SignalWatch() as watch:
+            watch.moment = "no training was running"
             run(args)
     except Interrupted as stop:
         print(stop.message, file=sys.stderr)

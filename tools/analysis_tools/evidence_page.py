@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from matplotlib.figure import Figure
 
 from attnpool_mm.analysis.difference_plots import draw_differences
+from attnpool_mm.analysis.evidence import summaries
 from attnpool_mm.analysis.evidence_file import Results, read_results
 from attnpool_mm.analysis.evidence_plots import draw_tradeoff
 from attnpool_mm.analysis.evidence_tables import columns_of
@@ -137,6 +138,7 @@ class Page:
 
     def runs(self, mark: Mark) -> str:
         """How many runs there are of how many."""
+        check_nothing_left([*mark.words, *mark.options])
         return conditions(mark.results)
 
     def table(self, mark: Mark) -> str:
@@ -148,6 +150,7 @@ class Page:
 
     def verdicts(self, mark: Mark) -> str:
         """Sentences about the differences."""
+        check_nothing_left(mark.words)
         return "\n".join(verdicts(mark.results, mark.options))
 
     def value(self, mark: Mark) -> str:
@@ -164,9 +167,13 @@ class Page:
     def plot(self, mark: Mark) -> str:
         """A picture."""
         kind = check_choice("picture", (mark.words or [""])[0], tuple(PLOTS))
+        where = {k: v for k, v in mark.options.items() if k != "panels"}
+        rows = summaries(mark.results, where=where)
+        if not any(r.difference if kind == "differences" else r.values for r in rows):
+            return f"*Nothing to draw yet: {mark.results.name}.*"
         name = "-".join([mark.results.name, kind, *mark.words[1:]])
-        where = [f"{key}-{value}" for key, value in mark.options.items()]
-        name = re.sub(r"[^\w.-]+", "-", "_".join([f"evidence-{name}", *where]))
+        parts = [f"{key}-{value}" for key, value in mark.options.items()]
+        name = re.sub(r"[^\w.-]+", "-", "_".join([f"evidence-{name}", *parts]))
         path = self.images / f"{name}.svg"
         content = (self.data / f"{mark.results.name}.json").read_bytes()
         source = f"{mark.results.name} sha256 {hashlib.sha256(content).hexdigest()}"
@@ -186,12 +193,28 @@ class Page:
         self.path.write_text(self.text)
 
 
+def check_nothing_left(words: list[str]) -> None:
+    """Check that a mark has no words that nothing reads.
+
+    Raises:
+        ConfigError: It has.
+    """
+    if words:
+        raise ConfigError(f"{' '.join(words)}: this mark has no such word")
+
+
 def tradeoff(mark: Mark) -> Figure:
     """The metric over its costs."""
     panels = mark.options.get("panels")
     where = {key: value for key, value in mark.options.items() if key != "panels"}
     costs = [mark.words[1:]] if mark.words[1:] else []
     return draw_tradeoff(mark.results, *costs, where=where, panels=panels)
+
+
+def differences(mark: Mark) -> Figure:
+    """The differences from the reference."""
+    check_nothing_left(mark.words[1:])
+    return draw_differences(mark.results, mark.options)
 
 
 KINDS = {
@@ -201,10 +224,7 @@ KINDS = {
     "plot": Page.plot,
     "value": Page.value,
 }
-PLOTS = {
-    "tradeoff": tradeoff,
-    "differences": lambda mark: draw_differences(mark.results, mark.options),
-}
+PLOTS = {"tradeoff": tradeoff, "differences": differences}
 ALTERNATIVES = {
     "tradeoff": "Accuracy over its costs, the Pareto front marked",
     "differences": "Differences from the reference with their intervals",
