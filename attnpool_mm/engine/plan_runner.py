@@ -135,9 +135,10 @@ class PlanRunner:
             left = self._seconds_left(waiting, jobs)
             said = trained.problem or f"{metric} {trained.last:.4g}"
             ended = len(self.runs) - len(waiting)
+            about = f"about {_clock(left)} left" if left is not None else "time left?"
             report(
                 f"[{ended}/{len(self.runs)}] {name}: {said} "
-                f"({_clock(trained.seconds)}; about {_clock(left)} left)"
+                f"({_clock(trained.seconds)}; {about})"
             )
 
     def time(self, rounds: int) -> None:
@@ -193,15 +194,20 @@ class PlanRunner:
     def _write(self) -> None:
         write_records(self.json_path, self.plan, self.records, self.timing)
 
-    def _seconds_left(self, waiting: Iterable[str], jobs: int) -> float:
-        """An estimate: what the network took before, or a line over the FLOPs."""
+    def _seconds_left(self, waiting: Iterable[str], jobs: int) -> float | None:
+        """An estimate: what the network took before, or a line over the FLOPs.
+
+        It is None while nothing is known, as where the first training failed.
+        """
         took: dict[str, list[float]] = {}
         for name, record in self.records.items():
             if not record["problem"]:
                 took.setdefault(self.runs[name].group, []).append(record["seconds"])
         flops = {group: cost["flops"] for group, cost in self.costs.items()}
         known = {group: mean(seconds) for group, seconds in took.items()}
-        slope, start = 0.0, mean(known.values()) if known else 0.0
+        if not known:
+            return None
+        slope, start = 0.0, mean(known.values())
         if len({flops[group] for group in known}) > 1:
             line = np.polyfit([flops[g] for g in known], list(known.values()), 1)
             if min(line) >= 0:

@@ -1,12 +1,15 @@
 """Times of training steps of several configs' networks."""
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from statistics import median
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
@@ -34,6 +37,18 @@ def time_steps(configs: Mapping[str, Config], rounds: int) -> dict[str, float]:
     return {name: median(seconds) for name, seconds in times.items()}
 
 
+@contextmanager
+def _without_infos() -> Iterator[None]:
+    """Keep MMEngine from listing how every weight was initialized."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _step(cfg: Config, device: torch.device) -> Callable[[], None]:
     cfg = deepcopy(cfg)
     adjustments.adapt_to_device(cfg)
@@ -43,7 +58,8 @@ def _step(cfg: Config, device: torch.device) -> Callable[[], None]:
     if cfg.get("data_preprocessor") is not None:
         part.setdefault("data_preprocessor", cfg.data_preprocessor)
     model: nn.Module = MODELS.build(part)
-    model.init_weights()
+    with _without_infos():
+        model.init_weights()
     model.to(device).train()
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     loader = {**cfg.train_dataloader, "num_workers": 0, "persistent_workers": False}

@@ -62,6 +62,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="draw the metric against FLOPs and peak memory, as .png, .svg or .pdf",
     )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=launch.KeyValueAction,
+        metavar="KEY=VALUE",
+        help="options of all trainings, beside the plan's and before its levels', such "
+        "as train_dataloader.dataset.data_root=FOLDER",
+    )
     return parser.parse_args(arguments)
 
 
@@ -120,7 +128,9 @@ def run(args: argparse.Namespace) -> None:
     if args.time is not None:
         check_int("--time", args.time)
     folder, json_path = paths(args)
-    runner = PlanRunner(read_plan(args.plan), json_path)
+    plan = read_plan(args.plan)
+    plan.options |= args.cfg_options or {}
+    runner = PlanRunner(plan, json_path)
     runner.check()
     num_runs, num_missing = len(runner.runs), len(runner.missing)
     report(f"{num_runs} trainings, {num_runs - num_missing} of them done")
