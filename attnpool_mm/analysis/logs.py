@@ -125,7 +125,7 @@ def read_scores(
         measured after the training.
 
     Raises:
-        ConfigError: No validation logged the metric.
+        ConfigError: No validation logged the metric, or the last one logged none.
     """
     records = [_scores(r) for _, r in read_work_dir(work_dir) if not of_training(r)]
     if metric is None:
@@ -133,6 +133,11 @@ def read_scores(
     validations = [record for record in records if metric in record]
     if not validations:
         raise ConfigError(f"{work_dir}: no validation logged {metric or 'anything'}")
+    if not records[-1]:
+        raise ConfigError(
+            f"{work_dir}: the last validation logged no metric, as of a detector that "
+            "finds nothing"
+        )
     return metric, validations, read_measures(work_dir)
 
 

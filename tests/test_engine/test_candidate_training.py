@@ -45,7 +45,9 @@ log.parent.mkdir(parents=True, exist_ok=True)
 with log.open('w') as file:
     for epoch, value in enumerate(names['values'], start=1):
         train = dict(lr=0.1, loss=1.0, iter=epoch, epoch=epoch, step=epoch)
-        score = dict(data_time=0.1, time=0.2, step=epoch, top1=float(value), top5=99.0)
+        score = dict(data_time=0.1, time=0.2, step=epoch)
+        if value is not None:
+            score |= dict(top1=float(value), top5=99.0)
         print(json.dumps(train), json.dumps(score), sep='\\n', file=file)
 """
 
@@ -105,8 +107,10 @@ def test_the_metric_can_be_named(tmp_path, script):
 
 
 def test_a_value_that_is_none_is_a_problem(tmp_path, script):
-    nan = dict(train_all({"a": config(50.0, "NaN")}, tmp_path, script))["a"]
-    assert "top1 is nan" in nan.problem and nan.last is None
+    configs = {"nan": config(50.0, "NaN"), "none": config(50.0, None)}
+    results = dict(train_all(configs, tmp_path, script, "top1"))
+    assert "top1 is nan" in results["nan"].problem and results["nan"].last is None
+    assert "none" in results["none"].problem and results["none"].last is None
 
 
 def test_another_training_of_that_name_is_kept(tmp_path, script):

@@ -162,7 +162,8 @@ def test_the_digest_does_not_depend_on_where_data_lie():
 
 
 def test_what_is_done_is_not_done_again(plan_of, tmp_path):
-    plan, path = plan_of(), tmp_path / "results.json"
+    axes = dict(pool=PLAN["axes"]["pool"])
+    plan, path = plan_of(axes=axes), tmp_path / "results.json"
     runner = PlanRunner(plan, path)
     names = list(runner.runs)
     assert runner.missing == names
@@ -179,11 +180,13 @@ def test_what_is_done_is_not_done_again(plan_of, tmp_path):
     )
     done |= dict(problem="", epochs=[{"accuracy/top1": 50.0}])
     write_records(path, plan, {r["name"]: r for r in (done, failed)}, None)
-    assert PlanRunner(plan, path).missing == [names[0], *names[2:]]
-    assert list(PlanRunner(plan, path).records) == names[:2]  # with what failed
-    changed = PlanRunner(plan_of(options={"model.backbone.depth": 14}), path)
+    again = PlanRunner(plan, path)
+    assert again.missing == [names[0], *names[2:]]
+    assert list(again.records) == names[:2]  # with what failed
+    changed = plan_of(axes=axes, options={"model.backbone.depth": 14})
+    changed = PlanRunner(changed, path)
     assert changed.missing == names and changed.others == 2
-    other_metric = PlanRunner(plan_of(metric="accuracy/top5"), path)
+    other_metric = PlanRunner(plan_of(axes=axes, metric="accuracy/top5"), path)
     assert other_metric.missing == names and other_metric.others == 1
     path.write_text("{}")
     with pytest.raises(ConfigError, match=r"results\.json"):
