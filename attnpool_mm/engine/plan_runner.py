@@ -1,6 +1,6 @@
 """Running a plan to its end, in as many sittings as it takes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from statistics import mean
@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..analysis.complexity import measure_complexity
-from ..utils.config import build_for_counting, counted_method, input_shape
 from ..utils.errors import ConfigError
 from . import preflight
 from .arguments import check_arguments
 from .candidate_training import train_all
 from .plan import Plan, Run
+from .plan_costs import check_equal, cost_of
 from .plan_records import (
     Record,
     config_digest,
@@ -195,85 +194,52 @@ class PlanRunner:
         write_records(self.json_path, self.plan, self.records, self.timing)
 
     def _seconds_left(self, waiting: Iterable[str], jobs: int) -> float | None:
-        """An estimate: what the network took before, or a line over the FLOPs.
-
-        It is None while nothing is known, as where the first training failed.
-        """
         took: dict[str, list[float]] = {}
         for name, record in self.records.items():
             if not record["problem"]:
                 took.setdefault(self.runs[name].group, []).append(record["seconds"])
         flops = {group: cost["flops"] for group, cost in self.costs.items()}
-        known = {group: mean(seconds) for group, seconds in took.items()}
-        if not known:
-            return None
-        slope, start = 0.0, mean(known.values())
-        if len({flops[group] for group in known}) > 1:
-            line = np.polyfit([flops[g] for g in known], list(known.values()), 1)
-            if min(line) >= 0:
-                slope, start = line
         groups = [self.runs[name].group for name in waiting]
-        each = [known.get(group, start + slope * flops[group]) for group in groups]
-        return max(sum(each) / jobs, max(each, default=0))
+        return seconds_left(took, flops, groups, jobs)
 
 
-def cost_of(cfg: Config) -> dict[str, Any]:
-    """What a config's network costs on one image, at 1 byte a value.
+def seconds_left(
+    took: Mapping[str, Sequence[float]],
+    flops: Mapping[str, float],
+    waiting: Sequence[str],
+    jobs: int,
+) -> float | None:
+    """Estimate how long trainings take: as long as those of the same network did.
 
-    Of a detector it is backbone and neck.
-
-    Returns:
-        `shape` of the image, `parameters` of the whole model, `flops`, and the peak
-        memory of the activations in bytes: `peak_fused` as in an ideal runtime,
-        `peak_unfused` as in a microcontroller's.
-
-    Raises:
-        ConfigError: It cannot be built, or does not run.
-    """
-    model, shape, method = (
-        build_for_counting(cfg),
-        input_shape(cfg),
-        counted_method(cfg),
-    )
-    fused, unfused = (
-        measure_complexity(model, shape, method=method, attention=attention)
-        for attention in ("fused", "unfused")
-    )
-    return dict(
-        shape=list(shape),
-        parameters=fused.parameters,
-        flops=fused.flops,
-        peak_fused=fused.arena_bytes,
-        peak_unfused=unfused.arena_bytes,
-    )
-
-
-def check_equal(plan: Plan, costs: dict[str, dict[str, Any]]) -> None:
-    """Check that networks cost what the plan says that they share.
+    Those of other networks are estimated by a line over the FLOPs.
 
     Args:
-        plan: The plan.
-        costs: Name of a network → its cost.
+        took: Network → the seconds that its trainings took.
+        flops: Network → its FLOPs.
+        waiting: The network of each training that is left.
+        jobs: How many run at once.
 
-    Raises:
-        ConfigError: One deviates from the reference network by too much.
+    Returns:
+        Seconds; None while no training has ended well.
+
+    Example:
+        >>> flops = dict(small=1e6, large=3e6, huge=5e6)
+        >>> took = dict(small=[10, 12], large=[31])
+        >>> round(seconds_left(took, flops, ['huge', 'small'], 1))  # 51 + 11
+        62
+        >>> round(seconds_left(took, flops, ['huge', 'small'], 2))
+        51
     """
-    if plan.equal is None:
-        return
-    key, within = plan.equal["cost"], plan.equal["within"]
-    for run in plan.runs():
-        group, aim = run.group, plan.reference_of(run)
-        if aim is None:
-            raise ConfigError(
-                f"plan {plan.path}: equal: {group} has no reference network "
-                f"({plan.reference})"
-            )
-        value, expected = costs[group][key], costs[aim][key]
-        if abs(value - expected) > within * expected:
-            raise ConfigError(
-                f"plan {plan.path}: equal: {key} of {group} is {value:,}, of {aim} "
-                f"{expected:,}: at most {within:.0%} apart is accepted"
-            )
+    known = {group: mean(seconds) for group, seconds in took.items()}
+    if not known:
+        return None
+    slope, start = 0.0, mean(known.values())
+    if len({flops[group] for group in known}) > 1:
+        line = np.polyfit([flops[g] for g in known], list(known.values()), 1)
+        if min(line) >= 0:
+            slope, start = line
+    each = [known.get(group, start + slope * flops[group]) for group in waiting]
+    return float(max(sum(each) / jobs, max(each, default=0)))
 
 
 def _clock(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """Trainings one after the other: what is kept, repeated, and left out."""
 
+import fcntl
 import os
 import signal
 
@@ -8,6 +9,7 @@ from mmengine.config import Config
 
 from attnpool_mm.engine.candidate_training import read_results, train_all
 from attnpool_mm.engine.interruption import Interrupted
+from attnpool_mm.engine.script_process import environment_of, start_script
 from attnpool_mm.utils.errors import ConfigError
 
 # A training of two epochs, in the place of tools/train.py: it logs what its config says
@@ -142,6 +144,35 @@ def test_a_folder_in_use_is_left_alone(tmp_path, script):
         dict(train_all(configs, tmp_path, script))
     assert list(dict(first)) == ["b"]
     assert list(dict(train_all(configs, tmp_path, script))) == ["a", "b"]
+
+
+def test_a_training_keeps_the_folder_without_whoever_started_it(tmp_path, script):
+    waits = tmp_path / "waits.py"
+    waits.write_text(
+        "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)"
+    )
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = start_script(
+            waits, [tmp_path / "end"], tmp_path / "out", environment_of(0, 1), lock
+        )
+    configs = {"a": config(50.0)}
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        dict(train_all(configs, tmp_path, script))
+    (tmp_path / "end").touch()
+    process.join()
+    assert process.exitcode == 0
+    assert dict(train_all(configs, tmp_path, script))["a"].last == 50.0
+
+
+@pytest.mark.parametrize(
+    ("given", "devices"), [("", ["0", "1", "0"]), ("5,7", ["5", "7", "5"])]
+)
+def test_trainings_take_turns_at_the_gpus(monkeypatch, given, devices):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    found = [environment_of(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
+    assert found == devices
 
 
 def test_whoever_stops_asking_ends_the_trainings(tmp_path, script):

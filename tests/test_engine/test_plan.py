@@ -6,8 +6,9 @@ import pytest
 from mmengine.config import Config
 
 from attnpool_mm.engine.plan import read_plan
+from attnpool_mm.engine.plan_costs import check_equal, cost_of
 from attnpool_mm.engine.plan_records import config_digest, write_records
-from attnpool_mm.engine.plan_runner import PlanRunner, check_equal, cost_of
+from attnpool_mm.engine.plan_runner import PlanRunner
 from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
