@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config
 
 from ..utils.errors import ConfigError
 from . import preflight

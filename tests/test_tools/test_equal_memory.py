@@ -82,9 +82,10 @@ def test_one_is_trained(tool, output_of, tmp_path, tools_undone):
     ]  # fmt: skip
     output = output_of(tool, *arguments)
     (entry,) = json.loads((tmp_path / "runs" / "results.json").read_text()).values()
-    assert entry["metric"] == "accuracy/top1" and 0 <= entry["last"] <= 100
+    (scores,) = entry["validations"]
+    assert entry["metric"] == "accuracy/top1" and 0 <= scores["accuracy/top1"] <= 100
     (row,) = [line for line in output.splitlines() if line.startswith("strided")]
-    assert f"{entry['last']:.2f}" in row
+    assert f"{scores['accuracy/top1']:.2f}" in row
     assert row in output_of(tool, *arguments).splitlines()  # and not trained again
     assert len(list((tmp_path / "runs").glob("*/*/vis_data"))) == 1
 
