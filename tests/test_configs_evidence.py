@@ -11,7 +11,14 @@ import torch
 from torch._subclasses import FakeTensorMode
 
 from attnpool_mm.analysis import measure_complexity
+from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.plan import read_plan
+from attnpool_mm.layers import SPEM
+from attnpool_mm.pooling import (
+    LocalImportancePool2d,
+    SelfAttentivePool2d,
+    StridedConv2d,
+)
 from attnpool_mm.utils.config import build_for_counting, input_shape
 
 FOLDER = Path(__file__).parents[1] / "configs/evidence"
@@ -25,6 +32,14 @@ SMALL = (
     "prepool",
 )
 LARGER = tuple(f"{name}_gpu" for name in SMALL)
+DETECTION = "detection_fashion-coco"
+DETECTORS = {
+    "strided-as-published": (),
+    "strided": StridedConv2d,
+    "lip": LocalImportancePool2d,
+    "nlp-patch-2": SelfAttentivePool2d,
+    "spem": SPEM,
+}
 EQUAL = {"flops": "equal-flops", "peak_unfused": "equal-memory"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*cancels")
@@ -123,6 +138,39 @@ def test_the_degenerate_pool_is_average_pooling():
             )
         torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
         assert expected.std() > 0.01
+
+
+@pytest.mark.parametrize("network, places", [("faster-r-cnn", 3), ("ssdlite", 4)])
+def test_detectors_differ_in_the_pools_alone(network, places):
+    outputs, found = set(), {}
+    for pool, kind in DETECTORS.items():
+        cfg = networks(DETECTION)[f"{network}_{pool}"]
+        check_arguments(cfg, ("train", "val"))
+        backbone = build_for_counting(cfg).backbone
+        outputs.add((tuple(backbone.out_channels), tuple(backbone.out_strides)))
+        found[pool] = sum(isinstance(module, kind) for module in backbone.modules())
+    assert len(outputs) == 1
+    assert found.pop("spem")
+    pooled = dict.fromkeys(["strided", "lip", "nlp-patch-2"], places)
+    assert found == {"strided-as-published": 0, **pooled}
+
+
+def test_the_larger_detectors_train_on_their_own_data(monkeypatch):
+    monkeypatch.setenv("ATTNPOOL_DATA", "somewhere")
+    root = "somewhere/fashion_coco_large/"
+    large = read_plan(str(FOLDER / f"{DETECTION}_gpu.py"))
+    assert large.levels == plan(DETECTION).levels
+    assert len(large.seeds) > len(plan(DETECTION).seeds)
+    pool = {"strided as published": {}}
+    first = dataclasses.replace(large, axes={"pool": pool}, seeds=[0])
+    for name, cfg in first.whole_configs().items():
+        assert cfg.train_dataloader.dataset.data_root == root
+        assert cfg.val_dataloader.dataset.data_root == root
+        assert cfg.val_evaluator.ann_file.startswith(root)
+        small = networks(DETECTION)[name.removesuffix("_seed0")]
+        cosine = cfg.param_scheduler[1]
+        assert cosine.end == cfg.train_cfg.max_epochs == cosine.T_max + 1
+        assert cfg.train_cfg.max_epochs > small.train_cfg.max_epochs
 
 
 def build_model(cfg):

@@ -7,7 +7,7 @@ configs = {
     "Faster R-CNN": "../detection/faster_rcnn/"
     "faster-rcnn_resnet18-half-strided_fpn_1xb4-4e_fashion-coco.py",
     "SSDLite": "../detection/ssd/"
-    "ssdlite_mobilenetv2-half-strided_1xb4-4e_fashion-coco.py",
+    "ssdlite_mobilenetv2-half-strided_fpn_1xb4-6e_fashion-coco.py",
 }
 axes = dict(
     pool={

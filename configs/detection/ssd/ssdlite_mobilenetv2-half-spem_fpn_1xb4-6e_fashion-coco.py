@@ -1,4 +1,4 @@
-_base_ = "./ssdlite_mobilenetv2-half-strided_1xb4-4e_fashion-coco.py"
+_base_ = "./ssdlite_mobilenetv2-half-strided_fpn_1xb4-6e_fashion-coco.py"
 
 model = dict(backbone=dict(attention_cfg=dict(type="SPEM")))
 optim_wrapper = dict(constructor="attnpool_mm.SPEMOptimWrapperConstructor")

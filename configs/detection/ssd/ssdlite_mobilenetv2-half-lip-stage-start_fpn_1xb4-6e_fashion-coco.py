@@ -1,3 +1,3 @@
-_base_ = "./ssdlite_mobilenetv2-half-strided_1xb4-4e_fashion-coco.py"
+_base_ = "./ssdlite_mobilenetv2-half-strided_fpn_1xb4-6e_fashion-coco.py"
 
 model = dict(backbone=dict(pool_cfg=dict(type="LocalImportancePool2d")))
