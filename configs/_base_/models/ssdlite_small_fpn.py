@@ -15,7 +15,7 @@ model = dict(
     backbone=dict(
         type="attnpool_mm.AttnPoolMobileNetV2",
         widen_factor=0.5,
-        out_indices=(2, 4, 6),
+        out_indices=(2, 4, 7),
     ),
     neck=dict(
         type="FPN",
