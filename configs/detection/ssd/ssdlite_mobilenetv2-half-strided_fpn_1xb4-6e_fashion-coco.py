@@ -1,3 +1,4 @@
+# mAP 0.133 with seed 0; of objects small 0.082, medium 0.169, large 0.186
 _base_ = [
     "../../_base_/models/ssdlite_small_fpn.py",
     "../../_base_/datasets/fashion_coco.py",
