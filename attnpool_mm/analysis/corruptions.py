@@ -28,7 +28,7 @@ SMALLEST = 32  # pixels a side that the corruptions need
 TAKING_A_SEED = ("glass_blur", "impulse_noise")
 
 
-def check_corruptions(names: Any, severities: Any = ()) -> None:
+def check_corruptions(names: Any, severities: Sequence[Any] = ()) -> None:
     """Check the names and severities of corruptions, and that their package is there.
 
     Args:
@@ -36,7 +36,7 @@ def check_corruptions(names: Any, severities: Any = ()) -> None:
         severities: A list of integers from 1 to 5.
 
     Raises:
-        ConfigError: A name or a severity is another, a name comes twice, or
+        ConfigError: A name or a severity is another or comes twice, or
             imagecorruptions is not installed.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
@@ -51,6 +51,8 @@ def check_corruptions(names: Any, severities: Any = ()) -> None:
         check_choice("severity", severity, SEVERITIES)
         if not is_int(severity):  # True and 1.0 are equal to 1
             raise ConfigError(f"severity={severity!r}: an integer is accepted")
+    if len(set(severities)) < len(severities):
+        raise ConfigError(f"severities={severities!r}: each one once is accepted")
     if names:
         require("imagecorruptions", "robustness")
 

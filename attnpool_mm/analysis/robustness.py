@@ -153,6 +153,27 @@ def accuracy(model: nn.Module, samples: Iterable[dict], batch_size: int) -> floa
     return 100 * (predicted == right).double().mean().item()
 
 
+def check_max_shift(max_shift: int, image: Tensor) -> None:
+    """Check that every shift leaves a part of an image.
+
+    Where all of it is gone, every network is consistent.
+
+    Args:
+        max_shift: As in `shift_consistency`.
+        image: (..., H, W).
+
+    Raises:
+        ConfigError: It is not positive, or not smaller than the image.
+    """
+    check_int("max_shift", max_shift)
+    side = min(image.shape[-2:])
+    if max_shift >= side:
+        raise ConfigError(
+            f"max_shift={max_shift}: less than the image's side, {side} pixels, is "
+            "accepted"
+        )
+
+
 def shift(image: Tensor, down: int, right: int, circular: bool = False) -> Tensor:
     """An image moved by whole pixels.
 
@@ -203,6 +224,9 @@ def shift_consistency(
     Returns:
         Percent. 100 is what a network reaches whose answer a shift cannot change.
 
+    Raises:
+        ConfigError: As in `check_max_shift`, unless circular.
+
     Source:
         Zhang, "Making Convolutional Networks Shift-Invariant Again", ICML 2019, arXiv
         1904.11486, which cuts both out of one larger photograph on ImageNet, and
@@ -212,6 +236,8 @@ def shift_consistency(
 
     def moved(which: int) -> Iterator[dict]:
         for index, sample in enumerate(samples()):
+            if not circular:
+                check_max_shift(max_shift, sample["inputs"])
             drawn = np.random.default_rng((seed, index))
             shifts = drawn.integers(-max_shift, max_shift + 1, (2, 2)).tolist()
             image = shift(sample["inputs"], *shifts[which], circular)

@@ -9,7 +9,12 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..analysis.corruptions import COMMON, check_corruptions
-from ..analysis.robustness import TestImages, check_classifier, measure_robustness
+from ..analysis.robustness import (
+    TestImages,
+    check_classifier,
+    check_max_shift,
+    measure_robustness,
+)
 from ..registry import HOOKS
 from ..utils.checks import check_int
 from . import preflight
@@ -75,6 +80,8 @@ class RobustnessHook(Hook):
         if self.options["cache"] is not None:
             check_folder("cache", self.options["cache"])
         self._images = TestImages(runner.cfg, self.num_images)
+        first = next(self._images.samples())
+        check_max_shift(self.options["max_shift"], first["inputs"])
 
     def after_train(self, runner: Runner) -> None:
         """Measure, and log it."""

@@ -32,16 +32,16 @@ def test_the_seed_alone_says_what_is_drawn(name):
     image = picture(40, 48, 3)
     before = image.copy()
     np.random.seed(1)
-    first = corrupt(image, name, 3, (0, 7))
+    first = corrupt(image, name, 1, (0, 7))
     drawn = np.random.rand()
     np.random.seed(2)
-    again = corrupt(image, name, 3, (0, 7))
+    again = corrupt(image, name, 1, (0, 7))
     np.random.seed(1)
     assert np.random.rand() == drawn  # the global generator is left alone
     assert first.dtype == np.uint8 and first.shape == image.shape
     assert (first != image).any() and (image == before).all()
     assert (first == again).all()
-    other = corrupt(image, name, 3, (0, 8))
+    other = corrupt(image, name, 1, (0, 8))
     assert (first != other).any() == (name in DRAWING)
 
 
@@ -74,9 +74,9 @@ def test_a_small_image_is_padded_with_its_border(shape):
 
 
 @pytest.mark.parametrize("name", [*COMMON, *EXTRA])
-def test_every_severity_takes_a_small_grey_image(name, capsys):
+def test_a_small_grey_image_at_the_ends(name, capsys):
     image = picture(28, 28)
-    for severity in range(1, 6):
+    for severity in (1, 5):
         assert corrupt(image, name, severity).shape == (28, 28)
     assert capsys.readouterr() == ("", "")
 
@@ -118,6 +118,7 @@ def test_bad_names_and_severities():
         (["fog"], [0], "severity=0"),
         (["fog"], [True], "severity=True"),
         (["fog"], [1.0], "severity=1.0"),
+        (["fog"], [1, 1], "severities="),
     ):
         with pytest.raises(ConfigError, match=said):
             check_corruptions(names, severities)

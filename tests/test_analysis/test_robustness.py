@@ -96,6 +96,14 @@ def test_a_strided_convolution_alone_makes_an_answer_depend_on_circular_shifts(i
     assert consistency(Network(rule), images, 3, 0, True) > 0
 
 
+def test_a_shift_that_may_leave_nothing_is_refused(images):
+    network = Network(lambda x: (x[:, 0, 3, 4] > 100).long())
+    assert consistency(network, images, 7) > 0  # of 8 pixels
+    for shifts in (0, 8):
+        with pytest.raises(ConfigError, match=f"max_shift={shifts}"):
+            consistency(network, images, shifts)
+
+
 @pytest.mark.parametrize("seed, max_shift", [(0, 2), (1, 5)])
 def test_a_network_that_reads_one_pixel(images, seed, max_shift):
     network = Network(lambda x: (x[:, 0, 3, 4] > 100).long())

@@ -122,6 +122,9 @@ def test_what_cannot_be_measured_is_refused_before_training(tmp_path, changes, s
         hook.before_train(runner)
     (tmp_path / "file").write_text("")
     runner.cfg = cfg
+    hook = RobustnessHook(**{**OPTIONS, "max_shift": 8})
+    with pytest.raises(ConfigError, match="max_shift=8"):
+        hook.before_train(runner)
     hook = RobustnessHook(**OPTIONS, cache=tmp_path / "file")
     with pytest.raises(ConfigError, match="cache="):
         hook.before_train(runner)

@@ -19,7 +19,7 @@ DETECTOR = CONFIGS / "detection/ssd/ssdlite_mobilenetv2-spem_8xb24-600e_coco.py"
 CONFIG = f"""
 _base_ = '{CONFIGS}/classification/digits/resnet20-spem_1xb64_digits.py'
 model = dict(backbone=dict(depth=8))
-loader = dict(num_workers=0, persistent_workers=False, dataset=dict(indices=90))
+loader = dict(num_workers=0, persistent_workers=False, dataset=dict(indices=40))
 val_dataloader = loader
 test_dataloader = loader
 """
@@ -54,7 +54,7 @@ def test_the_table_is_the_files_and_the_accuracy_that_of_a_test(
     corruptions = ["contrast", "fog"]
     expected = measure_robustness(model, TestImages(cfg), 2, corruptions, 4, 1)
     assert results["shift_consistency"] == expected["shift_consistency"]
-    assert results["num_images"] == 90
+    assert results["num_images"] == 40
     assert results["mean"] == pytest.approx(expected["corruption/mean"])
     table = dict(line.rsplit(maxsplit=1) for line in output.splitlines()[2:])
     assert table.pop("accuracy, severity") == "4"
@@ -73,8 +73,10 @@ def test_the_table_is_the_files_and_the_accuracy_that_of_a_test(
         (DETECTOR, "", "default_scope='mmdet'"),
         ("config.py", "--corruptions fogg", "'fog'"),
         ("config.py", "--severities 1 6", "severity=6"),
+        ("config.py", "--severities 2 2", "severities="),
         ("config.py", "--max-shift 0", "--max-shift=0"),
-        ("config.py", "--num-images 91", "90"),
+        ("config.py", "--max-shift 32", "max_shift=32"),
+        ("config.py", "--num-images 41", "40"),
         ("config.py", "--json config.py/a.json", "--json='config.py'"),
         ("config.py", "--cache config.py", "--cache='config.py'"),
         ("config.py", "--cfg-options test_dataloader=None", "test_dataloader"),

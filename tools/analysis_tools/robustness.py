@@ -26,6 +26,7 @@ from attnpool_mm.analysis.robustness import (
     TestImages,
     accuracy,
     check_classifier,
+    check_max_shift,
     corrupted_accuracy,
     shift_consistency,
 )
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
     check_classifier(cfg)
     preflight.check_data_paths(cfg, ("test",))
     images = TestImages(cfg, args.num_images)
+    check_max_shift(args.max_shift, next(images.samples())["inputs"])
     model = trained.load_trained(cfg, args).to(get_device())
     size = images.batch_size
     results: dict[str, Any] = {
