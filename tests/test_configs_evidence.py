@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmpretrain.models.utils import SELayer
 from torch._subclasses import FakeTensorMode
 
 from attnpool_mm.analysis import measure_complexity
@@ -171,6 +172,14 @@ def test_the_larger_detectors_train_on_their_own_data(monkeypatch):
         cosine = cfg.param_scheduler[1]
         assert cosine.end == cfg.train_cfg.max_epochs == cosine.T_max + 1
         assert cfg.train_cfg.max_epochs > small.train_cfg.max_epochs
+
+
+def test_se_squeezes():
+    """To a quarter of the channels of each stage."""
+    model = build_for_counting(networks("spem")["resnet_20_se"])
+    layers = [m for m in model.modules() if isinstance(m, SELayer)]
+    shapes = {tuple(layer.conv1.conv.weight.shape[:2]) for layer in layers}
+    assert shapes == {(2, 8), (4, 16), (8, 32)}
 
 
 def build_model(cfg):

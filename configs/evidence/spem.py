@@ -36,8 +36,11 @@ axes = dict(
     depth={f"{depth}": {"model.backbone.depth": depth} for depth in (20, 56)},
     attention={
         "none": {},
-        # of 8 channels and more; the default ratio of 16 would leave half a channel
-        "SE": {"model.backbone.attention_cfg": dict(type="SELayer", ratio=4)},
+        # 2, 4 and 8 hidden channels of 8, 16 and 32: the usual ratio of 16 would leave
+        # half a one, and the default divisor makes 8 of them all
+        "SE": {
+            "model.backbone.attention_cfg": dict(type="SELayer", ratio=4, divisor=1)
+        },
         "SPEM": spem(),
         "SPEM, max only": spem(pooling="max"),
         "SPEM, min only": spem(pooling="min"),
