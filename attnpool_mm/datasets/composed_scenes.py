@@ -217,13 +217,12 @@ def _overlap(box: list[int], other: list[int]) -> int:
 
 
 def _check_objects(objects: SmallImages) -> None:
-    if objects.style == "cutout":
-        for index, image in zip(objects.indices, objects.images, strict=True):
-            if not shown(image).any():
-                raise ConfigError(
-                    f"{objects.title}: nothing shows in image {index}, which is black "
-                    "or clear"
-                )
+    for index, image in zip(objects.indices, objects.images, strict=True):
+        if not shown(image).any():
+            raise ConfigError(
+                f"{objects.title}: nothing shows in image {index}, which is black or "
+                "clear"
+            )
 
 
 def _check_range(

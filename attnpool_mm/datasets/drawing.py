@@ -32,8 +32,12 @@ class Sprite(NamedTuple):
 def draw_ink(image: np.ndarray, size: int) -> Sprite:
     """Draw an image of strokes, grey (H, W), in a square of `size` pixels."""
     # The margin lets strokes that touch the border fade out as the others do.
-    ink = cv2.resize(np.pad(image, 1), (size, size), interpolation=cv2.INTER_CUBIC)
+    image = np.pad(image, 1)
+    shrinks = size < max(image.shape)
+    mode = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    ink = cv2.resize(image, (size, size), interpolation=mode)
     ink = ink.astype(np.float32) / 255
+    ink *= max(1, FULL_INK / ink.max())  # thin strokes, and faint ones, stay visible
     visible = ink > MIN_INK
     alpha = np.where(visible, np.minimum(ink / FULL_INK, 1), 0)
     return Sprite(alpha[_extent(visible)], np.ones((1, 1, 1), np.float32))

@@ -63,8 +63,8 @@ class MNIST(PlainMNIST):
 
     # Read by `check_data_paths` too
     HOW_TO_GET = (
-        "train_dataloader.dataset.download=True, and so for the other loaders, "
-        "downloads it"
+        "download=True downloads it, in a config "
+        "train_dataloader.dataset.download=True, and so for the other loaders"
     )
 
     def __init__(
@@ -145,7 +145,8 @@ class FashionMNIST(MNIST, PlainFashionMNIST):
     in :class:`MNIST`.
 
     Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for
-    Benchmarking Machine Learning Algorithms", 2017, arXiv 1708.07747.
+    Benchmarking Machine Learning Algorithms", 2017, arXiv 1708.07747. Copyright 2017
+    Zalando SE, MIT licence.
     """
 
     HOW_TO_GET = (

@@ -63,7 +63,8 @@ def load_small_images(
 
     Raises:
         ConfigError: An argument is outside of what is accepted; a file is missing or
-            cannot be read; there are fewer than two classes.
+            cannot be read; there are fewer than two classes, or those of the splits
+            differ.
         ImportError: If scikit-learn is not installed, and digits are asked for.
 
     Example:
@@ -111,10 +112,17 @@ def _idx_set(source: str, split: str, root: Path) -> SmallImages:
 
 def _folder(split: str, root: Path) -> SmallImages:
     has_splits = all((root / name).is_dir() for name in SOURCE_SPLITS)
+    folders = {name: root / name if has_splits else root for name in SOURCE_SPLITS}
     try:
-        found = ImageFolder(root / split if has_splits else root)
+        parts = {name: ImageFolder(folder) for name, folder in folders.items()}
     except OSError as error:  # no such folder, no class, a class without images
         raise ConfigError(f"data_root={str(root)!r}: {error}") from error
+    if alone := set(parts["train"].classes) ^ set(parts["val"].classes):
+        raise ConfigError(
+            f"{root}: only one of the splits has the class {min(alone)!r}; the same "
+            "classes in both are accepted"
+        )
+    found = parts[split]
     if len(found.classes) < 2:
         raise ConfigError(
             f"{found.root}: {len(found.classes)} class; two sub-folders at least, each "

@@ -8,7 +8,7 @@ import pytest
 from data_files import CLASS_COLOURS, write_class_folders, write_mnist
 
 from attnpool_mm.datasets import load_backgrounds, load_small_images, scenes_of
-from attnpool_mm.datasets.drawing import draw_cutout, shown
+from attnpool_mm.datasets.drawing import draw_cutout, draw_ink, shown
 from attnpool_mm.utils.errors import ConfigError
 
 
@@ -76,6 +76,12 @@ def test_folders_that_do_not_do(tmp_path):
     with pytest.raises(ConfigError, match=r"1\.png"):
         load_small_images("folder", "train", root)
     (root / "red" / "1.png").unlink()
+    write_class_folders(tmp_path / "train", count=1)
+    write_class_folders(tmp_path / "val", count=1)
+    (tmp_path / "val" / "blue").rename(tmp_path / "val" / "green")
+    for split in ("train", "val"):
+        with pytest.raises(ConfigError, match="'blue'"):
+            load_small_images("folder", split, tmp_path)
     cv2.imwrite(str(root / "blue" / "0.png"), np.zeros((9, 9), np.uint8))
     with pytest.raises(ConfigError, match="image 0"):
         scenes_of("folder", "val", root)
@@ -96,6 +102,20 @@ def test_a_cutout_has_the_shape_and_the_colours_of_its_image(size, channels):
     assert (sprite.alpha > 0.99).all()
     colour = np.array((200, 100, 50)) if channels else np.array([0.4])
     np.testing.assert_allclose(sprite.pixels[-1, -1], colour, rtol=1e-5)
+
+
+def test_ink_stays_visible_at_every_size():
+    """Of all digits, and of lines of one pixel, wherever they are."""
+    digits = load_small_images("digits", "train").images
+    lines = np.zeros((24, 28, 28), np.uint8)
+    for x, line in enumerate(lines):
+        line[5:23, x + 2] = 255
+    for size in (8, 11, 20):
+        for image in (*digits, *lines, lines[3] // 5):
+            alpha = draw_ink(image, size).alpha
+            assert 1 <= min(alpha.shape) <= max(alpha.shape) <= size
+            assert alpha[[0, -1]].any(1).all() and alpha[:, [0, -1]].any(0).all()
+            assert alpha.max() > 0.99
 
 
 def test_what_shows_of_an_image():

@@ -93,6 +93,7 @@ def test_a_data_set_is_not_overwritten_unasked(tool, output_of, error_of, tmp_pa
         (["digits", "--max-occlusion", 2], "max_occlusion=2.0"),
         (["digits", "--background", "nowhere"], "background='nowhere'"),
         (["fashion-mnist"], "dataset-fashion-mnist"),
+        (["digits", "--data", "somewhere"], "--data='somewhere'"),
         (["folder"], "out_dir"),
         (["folder", "out", "--data", "nowhere"], "nowhere"),
     ],

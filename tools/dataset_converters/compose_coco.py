@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> None:
     """Write both splits and print how many objects of each size they have."""
     if args.out_dir is None and args.source not in OUTPUTS:
         raise ConfigError(f"out_dir: with the source {args.source!r} it must be given")
+    if args.data is not None and args.source == "digits":
+        raise ConfigError(f"--data={args.data!r}: digits are scikit-learn's own")
     out_dir = args.out_dir or DATA / OUTPUTS[args.source]
     train, val = (600, 150) if args.source == "digits" else (1000, 250)
     given = {"train": args.train_images, "val": args.val_images}
