@@ -23,7 +23,7 @@ MARKERS = "osD^vPX<>hp*"
 COSTS = {  # key → unit, label
     "flops": (1e6, "MFLOPs per image"),
     "peak_fused": (1e3, "peak activation memory (kB)"),
-    "peak_unfused": (1e3, "peak activation memory, attention not fused (kB)"),
+    "peak_unfused": (1e3, "arena of a microcontroller, attention not fused (kB)"),
 }
 FRONT = "#f7ee8f"
 NAME_SIZE = 7.5  # points
