@@ -1,6 +1,7 @@
 # made by tools/dataset_converters/compose_coco.py fashion-mnist, in data/fashion_coco
 # or in fashion_coco/ of the folder that ATTNPOOL_DATA names
-dataset_type = "CocoDataset"
+_base_ = "./digits_coco.py"
+
 data_root = "{{$ATTNPOOL_DATA:data}}/fashion_coco/"
 metainfo = dict(
     classes=(
@@ -34,43 +35,10 @@ test_pipeline = [
     ),
 ]
 
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="annotations/train.json",
-        data_prefix=dict(img="train/"),
-        filter_cfg=dict(filter_empty_gt=True),
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        ann_file="annotations/val.json",
-        data_prefix=dict(img="val/"),
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
+data = dict(data_root=data_root, metainfo=metainfo)
+train_dataloader = dict(batch_size=4, dataset=dict(**data, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(**data, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(
-    type="CocoMetric",
-    ann_file=data_root + "annotations/val.json",
-    metric="bbox",
-    format_only=False,
-)
+val_evaluator = dict(ann_file=data_root + "annotations/val.json")
 test_evaluator = val_evaluator
