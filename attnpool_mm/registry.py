@@ -12,6 +12,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
+from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import DefaultScope, Registry, root
 
 SCOPE = "attnpool_mm"
@@ -87,6 +88,12 @@ LOOPS = PluginRegistry(
     parent=MMENGINE_LOOPS,
     scope=SCOPE,
     locations=["attnpool_mm.engine.epoch_loop"],
+)
+OPTIM_WRAPPERS = PluginRegistry(
+    "optimizer wrapper",
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope=SCOPE,
+    locations=["attnpool_mm.engine.cpu_amp"],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = PluginRegistry(
     "optimizer wrapper constructor",

@@ -1,33 +1,12 @@
 """What the tools change in a config: options of the command line, and defaults."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
-from mmengine.runner.amp import autocast
 
 from ..utils.config import type_name
 from ..utils.errors import ConfigError
 from .places import HOOK_NAMES
-
-
-@OPTIM_WRAPPERS.register_module()
-class CPUAmpOptimWrapper(OptimWrapper):
-    """Mixed precision on the CPU: bfloat16 autocast.
-
-    MMEngine's `AmpOptimWrapper` refuses to work without an accelerator. bfloat16 has
-    the exponent range of float32, so there is no loss to scale.
-    """
-
-    @contextmanager
-    def optim_context(self, model: torch.nn.Module) -> Iterator[None]:
-        """Run the forward pass under autocast."""
-        with super().optim_context(model), autocast("cpu", torch.bfloat16):
-            yield
 
 
 def use_amp(cfg: Config) -> None:
@@ -51,7 +30,7 @@ def adapt_to_device(cfg: Config) -> None:
                 f"--amp: {type_name(cfg.model)} picks its proposals with MMCV's NMS, "
                 "which has no bfloat16 on the CPU; leave --amp out there"
             )
-        wrapper.type = "CPUAmpOptimWrapper"
+        wrapper.type = "attnpool_mm.CPUAmpOptimWrapper"
         for gpu_only in ("loss_scale", "dtype", "use_fsdp"):
             wrapper.pop(gpu_only, None)
 

@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from attnpool_mm.engine import adjustments, preflight
+from attnpool_mm.engine import preflight
+from attnpool_mm.engine.cpu_amp import CPUAmpOptimWrapper
 from attnpool_mm.engine.spem import SPEMOptimWrapperConstructor
 from attnpool_mm.layers import SPEM
 from attnpool_mm.utils.errors import ConfigError
@@ -222,8 +223,10 @@ def test_a_shared_layer_counts_once(paramwise_cfg):
 
 
 def test_wrapper_type_is_kept():
-    wrapper = build(Network(), type="CPUAmpOptimWrapper", accumulative_counts=2)
-    assert type(wrapper) is adjustments.CPUAmpOptimWrapper
+    wrapper = build(
+        Network(), type="attnpool_mm.CPUAmpOptimWrapper", accumulative_counts=2
+    )
+    assert type(wrapper) is CPUAmpOptimWrapper
     assert len(wrapper.optimizer.param_groups) == 3
 
 
