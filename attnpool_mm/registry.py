@@ -74,6 +74,7 @@ HOOKS = PluginRegistry(
     parent=MMENGINE_HOOKS,
     scope=SCOPE,
     locations=[
+        "attnpool_mm.engine.channels_last",
         "attnpool_mm.engine.checkpoint_fit",
         "attnpool_mm.engine.checkpointing",
         "attnpool_mm.engine.dynamic_conv",

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..analysis.timing import take_turns
+from ..utils.config import type_name
 from . import adjustments
 
 
@@ -23,7 +24,8 @@ def time_steps(configs: Mapping[str, Config], rounds: int) -> dict[str, float]:
     """The median seconds of a training step of each network, measured in turns.
 
     A step is what `tools/train.py` does with a batch that is loaded: preprocessing,
-    forward, backward, and the optimizer's step. Every network gets the first batch of
+    forward, backward, and the optimizer's step, with the channels last in memory if the
+    config has a `ChannelsLastHook`. Every network gets the first batch of
     its own training data, again and again. What else the machine does meets all of them
     alike: only ratios within one call mean something.
 
@@ -61,6 +63,12 @@ def _step(cfg: Config, device: torch.device) -> Callable[[], None]:
     with _without_infos():
         model.init_weights()
     model.to(device).train()
+    hooks = [
+        *(cfg.get("default_hooks") or {}).values(),
+        *(cfg.get("custom_hooks") or ()),
+    ]
+    if any(type_name(hook) == "ChannelsLastHook" for hook in hooks):
+        model.to(memory_format=torch.channels_last)
     optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     loader = {**cfg.train_dataloader, "num_workers": 0, "persistent_workers": False}
     with DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -118,6 +118,19 @@ def cost_table(runner: PlanRunner) -> str:
     return text_table(columns)
 
 
+def time_table(runner: PlanRunner) -> str:
+    """What a training step of each network takes."""
+    steps = runner.timing["steps"]
+    networks = [run for run in runner.networks() if run.group in steps]
+    columns = {
+        axis: [run.levels[axis] for run in networks] for axis in runner.plan.levels
+    }
+    times = [steps[run.group] for run in networks]
+    columns["step (ms)"] = [f"{1e3 * time['seconds']:.1f}" for time in times]
+    columns["to the reference"] = [f"{time['ratio']:.2f}" for time in times]
+    return text_table(columns)
+
+
 def run(args: argparse.Namespace) -> None:
     """Train, or list, or time.
 
@@ -144,11 +157,13 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.time is not None:
         runner.time(args.time)
+        print(time_table(runner))
     else:
         report(f"what each prints: {folder}/NAME.txt")
         runner.train(folder, TRAIN, args.jobs, report)
     results = read_results(json_path)
-    print(text_table(columns_of(results)))
+    if results.runs:
+        print(text_table(columns_of(results)))
     print(f"results: {json_path}")
     failed = [name for name, record in runner.records.items() if record["problem"]]
     if args.plot and len(failed) < len(runner.records):
