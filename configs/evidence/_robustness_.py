@@ -1,5 +1,6 @@
 # Robustness, measured with the final weights on 1,000 of the test images: shifts within
-# the margin, and the corruptions that leave a 28-pixel image recognisable, gently.
+# the margin (CIFAR-10, in the larger plans, has none: there they cut), and the corruptions
+# that leave a 28-pixel image recognisable, gently.
 _base_ = "./_base_.py"
 
 options = {
