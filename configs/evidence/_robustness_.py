@@ -1,5 +1,5 @@
 # Robustness, measured with the final weights on 1,000 of the test images: shifts within
-# the margin (CIFAR-10, in the larger plans, has none: there they cut), and the corruptions
+# the margin (CIFAR-10, in the larger plans, has none: there they cut), and corruptions
 # that leave a 28-pixel image recognisable, gently.
 _base_ = "./_base_.py"
 
