@@ -4,7 +4,6 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -59,14 +58,30 @@ def is_current(record: Record | None, digest: str, metric: str) -> bool:
 
 def config_digest(cfg: Config) -> str:
     """A digest of a config that does not depend on where data lie on a machine."""
-    return digest_of(config_text(Config(_without_places(deepcopy(cfg.to_dict())))))
+    content = cfg.to_dict()
+    return digest_of(config_text(Config(_without_places(content, _roots(content)))))
 
 
-def _without_places(value: Any) -> Any:
+def _roots(value: Any) -> tuple[str, ...]:
+    """The folders that a config names as `data_root`."""
     if isinstance(value, dict):
-        return {k: _without_places(v) for k, v in value.items() if k not in LOCAL}
+        own = value.get("data_root")
+        below = [root for item in value.values() for root in _roots(item)]
+        return (*([own] if own and isinstance(own, str) else []), *below)
     if isinstance(value, list | tuple):
-        return type(value)(map(_without_places, value))
+        return tuple(root for item in value for root in _roots(item))
+    return ()
+
+
+def _without_places(value: Any, roots: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if k not in LOCAL}
+        return {k: _without_places(v, roots) for k, v in kept.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_without_places(item, roots) for item in value)
+    if isinstance(value, str):
+        root = next(filter(value.startswith, roots), "")
+        return value[len(root) :]
     return value
 
 

@@ -153,13 +153,16 @@ def test_cost_is_that_of_one_image(plan_of):
 
 
 def test_the_digest_does_not_depend_on_where_data_lie():
-    def digest(root, lr=0.1):
-        dataset = dict(type="FashionMNIST", data_root=root)
+    def digest(root, lr=0.1, file="val.json"):
+        dataset = dict(type="CocoDataset", data_root=root, ann_file=file)
         loader = dict(batch_size=64, dataset=dataset)
-        return config_digest(Config(dict(train_dataloader=loader, lr=lr)))
+        metric = dict(type="CocoMetric", ann_file=root + file)
+        cfg = dict(data_root=root, val_dataloader=loader, val_evaluator=metric, lr=lr)
+        return config_digest(Config(cfg))
 
-    assert digest("data/fashion-mnist") == digest("/elsewhere/fashion-mnist")
-    assert digest("data") != digest("data", lr=0.2)
+    assert digest("data/coco/") == digest("/elsewhere/coco/")
+    assert digest("data/") != digest("data/", lr=0.2)
+    assert digest("data/") != digest("data/", file="other.json")
 
 
 def test_what_is_done_is_not_done_again(plan_of, tmp_path):
