@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from .comparison import Difference, holm, paired_difference
+from .comparison import Difference, Scatter, holm, paired_difference, scatter_of
 from .evidence_file import Levels, Results
 
 
@@ -20,6 +20,8 @@ class Summary:
         cost: As in `Run`.
         step: A training step's time over that of the reference; None if not measured.
         is_reference: Whether the others are compared with it.
+        scatter: Of all that is compared with the same reference; None where it is not
+            known.
         difference: From the reference with the same other levels, over the seeds that
             both have; None for the reference, and where there is no such seed.
     """
@@ -31,6 +33,7 @@ class Summary:
     cost: dict[str, float]
     step: float | None
     is_reference: bool
+    scatter: Scatter | None = None
     difference: Difference | None = None
 
     @property
@@ -49,8 +52,9 @@ def summaries(
 ) -> list[Summary]:
     """Sum up every combination of levels, and compare it with the reference.
 
-    A comparison is paired: it takes the differences between runs of the same seed. Its
-    `p_holm` is corrected for all the comparisons with the same reference run.
+    A comparison is paired: it takes the differences between runs of the same seed. What
+    they scatter by is estimated from all that is compared with the same reference
+    (`scatter_of`), and `p_holm` is corrected for all these comparisons.
 
     Args:
         results: What the runs gave.
@@ -79,26 +83,45 @@ def summaries(
     results.check_metric(metric)
     results.check_levels(where or {})
     rows = [_summary(results, metric, levels) for levels in results.combinations]
-    by_levels = {frozenset(row.levels.items()): row for row in rows}
-    compared: dict[frozenset, list[int]] = {}
+    families: dict[frozenset, list[int]] = {}
     for i, row in enumerate(rows):
         against = frozenset((row.levels | results.reference).items())
-        other = by_levels.get(against)
-        seeds = sorted(row.values.keys() & other.values.keys()) if other else []
-        if other is row or not seeds:
-            continue
-        difference = paired_difference(
-            [row.values[seed] for seed in seeds], [other.values[seed] for seed in seeds]
-        )
-        rows[i] = replace(row, difference=difference)
-        if difference.n > 1:
-            compared.setdefault(against, []).append(i)
-    for family in compared.values():
-        adjusted = holm([rows[i].difference.p for i in family])
-        for i, p in zip(family, adjusted, strict=True):
-            found = replace(rows[i].difference, p_holm=p, family=len(family))
-            rows[i] = replace(rows[i], difference=found)
+        families.setdefault(against, []).append(i)
+    for family in families.values():
+        compared = _compare([rows[i] for i in family])
+        for i, row in zip(family, compared, strict=True):
+            rows[i] = row
     return [row for row in rows if (where or {}).items() <= row.levels.items()]
+
+
+def _compare(family: list[Summary]) -> list[Summary]:
+    """Compare the rows of a family with the reference that is among them."""
+    scatter = scatter_of([row.values for row in family])
+    family = [replace(row, scatter=scatter) for row in family]
+    reference = next((row for row in family if row.is_reference), None)
+    found: dict[int, Difference] = {}
+    for i, row in enumerate(family):
+        if reference is not None and row is not reference:
+            difference = difference_of(row, reference)
+            if difference is not None:
+                found[i] = difference
+    tested = [i for i, difference in found.items() if not math.isnan(difference.p)]
+    adjusted = holm([found[i].p for i in tested])
+    for i, p in zip(tested, adjusted, strict=True):
+        found[i] = replace(found[i], p_holm=p, family=len(tested))
+    return [replace(row, difference=found.get(i)) for i, row in enumerate(family)]
+
+
+def difference_of(row: Summary, other: Summary) -> Difference | None:
+    """Compare two rows of a family over the seeds that both have; None without any."""
+    seeds = sorted(row.values.keys() & other.values.keys())
+    if not seeds:
+        return None
+    return paired_difference(
+        [row.values[seed] for seed in seeds],
+        [other.values[seed] for seed in seeds],
+        row.scatter,
+    )
 
 
 def _summary(results: Results, metric: str, levels: Levels) -> Summary:

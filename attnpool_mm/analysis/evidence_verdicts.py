@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from .comparison import paired_difference
-from .evidence import Summary, summaries
+from .evidence import Summary, difference_of, summaries
 from .evidence_file import Levels, Results
 from .evidence_tables import WORDS, number
 
@@ -92,14 +91,9 @@ def _leading(results: Results, rows: Sequence[Summary]) -> list[str]:
     best = max(there, key=lambda row: row.mean)
     near = []
     for row in there:
-        seeds = sorted(best.values.keys() & row.values.keys())
-        if row is not best and len(seeds) > 1:
-            difference = paired_difference(
-                [best.values[seed] for seed in seeds],
-                [row.values[seed] for seed in seeds],
-            )
-            if difference.word == "within the noise":
-                near.append(own_name(results, row))
+        difference = None if row is best else difference_of(row, best)
+        if difference is not None and difference.word == "within the noise":
+            near.append(own_name(results, row))
     text = f"  - highest mean: {own_name(results, best)} ({number(best.mean)})"
     if near:
         text += f"; within the noise of it: {'; '.join(near)}"

@@ -12,6 +12,7 @@ from attnpool_mm.analysis.comparison import (
     holm,
     paired_difference,
     pareto_front,
+    scatter_of,
 )
 
 # Student's t, two-sided 5 %: 2, 4 and 9 degrees of freedom, from a printed table
@@ -33,6 +34,12 @@ def test_the_interval_is_the_plain_formula(n):
     one_sample = stats.ttest_1samp(each, 0)
     assert found.p == pytest.approx(one_sample.pvalue)
     assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
+
+
+def test_scatter_of_too_few_runs_is_not_known():
+    assert scatter_of([]) is None
+    assert scatter_of([{0: 70.0}, {0: 71.0}]) is None
+    assert scatter_of([{0: 70.0, 1: 71.0}, {2: 71.0, 3: 70.0}]) is None
 
 
 def test_pairs_without_a_spread():

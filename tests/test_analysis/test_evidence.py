@@ -6,6 +6,7 @@ import re
 import statistics
 from itertools import product
 
+import numpy as np
 import pytest
 from evidence_results import POOLS, STRIDES, made_up, results_of, run_of
 from scipy import stats
@@ -57,9 +58,48 @@ def test_a_summary_is_of_the_last_epochs(results, strides, pool):
     assert row.values == values and row.failed == {}
     assert row.mean == pytest.approx(statistics.mean(values.values()))
     assert row.std == pytest.approx(statistics.stdev(values.values()))
-    test = stats.ttest_rel([*values.values()], [*against.values()])
-    assert row.difference.p == pytest.approx(test.pvalue)
-    assert row.difference.low == pytest.approx(test.confidence_interval().low)
+    means = [v - against[seed] for seed, v in values.items()]
+    assert row.difference.mean == pytest.approx(statistics.mean(means))
+
+
+@pytest.mark.parametrize("strides", STRIDES)
+def test_an_interval_is_of_the_rest_of_an_analysis_of_variance(results, strides):
+    """Of a balanced design, by the plain formula: network, seed and a rest."""
+    family = summaries(results, where=dict(strides=strides))
+    values = np.array([[*row.values.values()] for row in family])
+    rest = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    networks, seeds = values.shape
+    degrees = (networks - 1) * (seeds - 1)
+    error = math.sqrt(2 * np.square(rest).sum() / degrees / seeds)
+    half = stats.t.ppf(0.975, degrees) * error
+    for row in family:
+        if row.difference:
+            found = row.difference
+            assert found.high - found.mean == pytest.approx(half)
+            assert found.mean - found.low == pytest.approx(half)
+            t = abs(found.mean) / error
+            assert found.p == pytest.approx(2 * stats.t.sf(t, degrees))
+
+
+def test_of_one_pool_and_its_reference_it_is_the_paired_t_test():
+    content = small(dict(max=[70.0, 71.5, 72.0], lip=[71.0, 71.0, 74.0]))
+    found = summaries(parse_results(content))[1].difference
+    test = stats.ttest_rel([71.0, 71.0, 74.0], [70.0, 71.5, 72.0])
+    assert found.p == pytest.approx(test.pvalue)
+    assert found.low == pytest.approx(test.confidence_interval().low)
+
+
+def test_a_missing_run_leaves_the_others_their_scatter():
+    """Network 'b' has one seed, and so tells nothing of the scatter."""
+    whole = small(dict(max=[70.0, 71.5, 72.0], lip=[71.0, 71.0, 74.0]))
+    more = small(dict(max=[70.0, 71.5, 72.0], lip=[71.0, 71.0, 74.0], b=[75.0]))
+    _, expected = summaries(parse_results(whole))
+    _, lip, b = summaries(parse_results(more))
+    assert lip.scatter.degrees == expected.scatter.degrees == 2
+    assert lip.scatter.variance == pytest.approx(expected.scatter.variance)
+    half = lip.difference.high - lip.difference.mean
+    # of one pair, where the other has three
+    assert b.difference.high - b.difference.mean == pytest.approx(half * math.sqrt(3))
 
 
 def test_the_correction_is_of_the_comparisons_with_one_reference(results):
