@@ -9,12 +9,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..analysis.corruptions import COMMON, check_corruptions
-from ..analysis.robustness import (
-    TestImages,
-    check_classifier,
-    check_max_shift,
-    measure_robustness,
-)
+from ..analysis.predictions import TestImages, check_classifier
+from ..analysis.robustness import check_max_shift, measure_robustness
 from ..registry import HOOKS
 from ..utils.checks import check_int
 from . import preflight

@@ -12,13 +12,15 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch import nn
 
 from attnpool_mm.analysis.corruptions import corrupt
-from attnpool_mm.analysis.robustness import (
+from attnpool_mm.analysis.predictions import (
     TestImages,
     accuracy,
     check_classifier,
+    predict,
+)
+from attnpool_mm.analysis.robustness import (
     corrupted_accuracy,
     measure_robustness,
-    predict,
     shift,
     shift_consistency,
 )

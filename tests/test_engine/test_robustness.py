@@ -9,7 +9,8 @@ import pytest
 from mmengine.config import Config
 
 from attnpool_mm.analysis.logs import is_measured, read_measures, read_work_dir
-from attnpool_mm.analysis.robustness import TestImages, measure_robustness
+from attnpool_mm.analysis.predictions import TestImages
+from attnpool_mm.analysis.robustness import measure_robustness
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.robustness import RobustnessHook
 from attnpool_mm.utils.errors import ConfigError

@@ -10,7 +10,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmpretrain import get_model
 from tool_modules import load_tool
 
-from attnpool_mm.analysis.robustness import TestImages, measure_robustness
+from attnpool_mm.analysis.predictions import TestImages
+from attnpool_mm.analysis.robustness import measure_robustness
 from attnpool_mm.engine.launch import read_config
 from attnpool_mm.engine.testing import run_test
 

@@ -21,11 +21,9 @@ from attnpool_mm.analysis.corruptions import (
     SEVERITIES,
     check_corruptions,
 )
+from attnpool_mm.analysis.predictions import TestImages, accuracy, check_classifier
 from attnpool_mm.analysis.results import write_json
 from attnpool_mm.analysis.robustness import (
-    TestImages,
-    accuracy,
-    check_classifier,
     check_max_shift,
     corrupted_accuracy,
     shift_consistency,
