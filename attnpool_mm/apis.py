@@ -28,7 +28,7 @@ def config_path(name: str) -> str:
     """Return the config file of a model of this package.
 
     Args:
-        name: The model's name, which is that of its file, without `.py`.
+        name (str): The model's name, which is that of its file, without `.py`.
 
     Raises:
         ConfigError: There is no such model.

@@ -102,9 +102,10 @@ class _Recorder(TorchDispatchMode):
     Every tensor that depends on the input has a number; `sizes` has its bytes.
 
     Args:
-        x: The network's input.
-        bytes_per_value: Bytes of a value.
-        copies: Whether a view is a copy, and what works in place makes a new tensor.
+        x (Tensor): The network's input.
+        bytes_per_value (int): Bytes of a value.
+        copies (bool): Whether a view is a copy, and what works in place makes a new
+            tensor.
     """
 
     def __init__(self, x: Tensor, bytes_per_value: int, copies: bool):

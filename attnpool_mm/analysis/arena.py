@@ -11,7 +11,8 @@ def plan_arena(tensors: Iterable[tuple[int, int, int]]) -> int:
     that is made last, each in the lowest place that is free while it lives.
 
     Args:
-        tensors: First and last step of each tensor's life, and its bytes.
+        tensors (Iterable[tuple[int, int, int]]): First and last step of each tensor's
+            life, and its bytes.
 
     Example:
         >>> plan_arena([(0, 1, 8), (1, 2, 8), (2, 3, 8)])

@@ -73,7 +73,7 @@ def scatter_of(runs: Sequence[Mapping[int, float]]) -> Scatter | None:
     paired t test takes.
 
     Args:
-        runs: Of each network, seed → value.
+        runs (Sequence[Mapping[int, float]]): Of each network, seed → value.
 
     Returns:
         The scatter; None where there are too few runs to tell it.
@@ -107,11 +107,12 @@ def paired_difference(
     """Compare two runs of each seed by a t test.
 
     Args:
-        values: A value for each seed.
-        reference: What they are compared with, of the same seeds in the same order.
-        scatter: Of the runs of a family that both belong to, which makes the interval
-            surer than so few pairs do. Default: that of the pairs, as in the paired t
-            test.
+        values (Sequence[float]): A value for each seed.
+        reference (Sequence[float]): What they are compared with, of the same seeds in
+            the same order.
+        scatter (Scatter | None): Of the runs of a family that both belong to, which
+            makes the interval surer than so few pairs do. Default: that of the pairs,
+            as in the paired t test.
 
     Raises:
         ValueError: There are none, or not as many.
@@ -141,7 +142,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     The chance that any of the true null hypotheses is rejected stays below the level.
 
     Args:
-        p_values: One for each test.
+        p_values (Sequence[float]): One for each test.
 
     Returns:
         The corrected ones, in the same order.
@@ -164,8 +165,9 @@ def pareto_front(costs: Sequence[float], values: Sequence[float]) -> list[bool]:
     Equal points do not exclude each other.
 
     Args:
-        costs: Of each point; less is better.
-        values: Of each point; more is better. A NaN is never on the front.
+        costs (Sequence[float]): Of each point; less is better.
+        values (Sequence[float]): Of each point; more is better. A NaN is never on the
+            front.
 
     Example:
         >>> pareto_front([1, 2, 2, 3], [70, 75, 71, 75])

@@ -109,12 +109,14 @@ def measure_complexity(
     memory at any size of the input.
 
     Args:
-        model: Any module; it is not changed.
-        shape: Shape of the input without the batch, (C, H, W) for an image.
-        bytes_per_value: Bytes of a value of an activation, 1 for 8-bit quantisation.
-        method: Name of the method that runs. 'extract_feat' is backbone and neck of
-            OpenMMLab's classifiers and detectors.
-        attention: "fused" or "unfused".
+        model (nn.Module): Any module; it is not changed.
+        shape (Sequence[int]): Shape of the input without the batch, (C, H, W) for an
+            image.
+        bytes_per_value (int): Bytes of a value of an activation, 1 for 8-bit
+            quantisation. Default: 1.
+        method (str): Name of the method that runs. 'extract_feat' is backbone and neck
+            of OpenMMLab's classifiers and detectors. Default: 'forward'.
+        attention (str): "fused" or "unfused". Default: 'fused'.
 
     Raises:
         ConfigError: `shape` or `bytes_per_value` is not made of positive integers,

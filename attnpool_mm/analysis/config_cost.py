@@ -54,14 +54,17 @@ def measure_config(
     A classifier is measured whole, a detector without its heads, which need NMS.
 
     Args:
-        path: The config's file.
-        cfg: What is in it.
-        shape: As in `attnpool_mm.utils.config.input_shape`.
-        bytes_per_value: Bytes of a value of an activation.
-        attention: As in `attnpool_mm.analysis.measure_complexity`.
-        prepare: Changes the model before it is measured, as
-            `attnpool_mm.deploy.tiling.tile_attention` does; it gets the model, the
-            image's shape and the name of the method that runs.
+        path (str): The config's file.
+        cfg (Config): What is in it.
+        shape (list[int] | None): As in `attnpool_mm.utils.config.input_shape`. Default:
+            None.
+        bytes_per_value (int): Bytes of a value of an activation. Default: 1.
+        attention (str): As in `attnpool_mm.analysis.measure_complexity`. Default:
+            'fused'.
+        prepare (Callable[[nn.Module, tuple[int, ...], str], None] | None): Changes the
+            model before it is measured, as `attnpool_mm.deploy.tiling.tile_attention`
+            does; it gets the model, the image's shape and the name of the method that
+            runs. Default: None.
 
     Raises:
         ConfigError: The model cannot be built or does not run on the image; the
@@ -83,7 +86,7 @@ def time_forward_passes(costs: Sequence[ConfigCost]) -> None:
     """Time forward passes of one image on the CPU, in turns; fill in the medians.
 
     Args:
-        costs: The configs. Their models get random weights.
+        costs (Sequence[ConfigCost]): The configs. Their models get random weights.
     """
     steps = {}
     for cost in costs:
@@ -117,8 +120,8 @@ def read_results(file: str, paths: Sequence[str]) -> list[float]:
     """Read one number for each config, such as its accuracy.
 
     Args:
-        file: JSON, an object: path or file name, with or without .py → number.
-        paths: The configs.
+        file (str): JSON, an object: path or file name, with or without .py → number.
+        paths (Sequence[str]): The configs.
 
     Raises:
         ConfigError: The file cannot be read or has another form, or not exactly one

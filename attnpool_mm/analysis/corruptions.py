@@ -32,8 +32,8 @@ def check_corruptions(names: Any, severities: Sequence[Any] = ()) -> None:
     """Check the names and severities of corruptions, and that their package is there.
 
     Args:
-        names: A list of names.
-        severities: A list of integers from 1 to 5.
+        names (Any): A list of names.
+        severities (Sequence[Any]): A list of integers from 1 to 5. Default: ().
 
     Raises:
         ConfigError: A name or a severity is another or comes twice, or
@@ -67,11 +67,12 @@ def corrupt(
     the green one is taken. The strengths are those for ImageNet's photographs.
 
     Args:
-        image: uint8, (H, W), (H, W, 1) or (H, W, 3), the latter as R, G, B.
-        name: One of `COMMON` or `EXTRA`.
-        severity: 1 to 5.
-        seed: Numbers of at least 0 that say what is drawn. NumPy's global generator
-            is left as it was.
+        image (np.ndarray): uint8, (H, W), (H, W, 1) or (H, W, 3), the latter as R, G,
+            B.
+        name (str): One of `COMMON` or `EXTRA`.
+        severity (int): 1 to 5.
+        seed (Sequence[int]): Numbers of at least 0 that say what is drawn. NumPy's
+            global generator is left as it was. Default: (0,).
 
     Returns:
         uint8, of the shape of `image`.
@@ -135,12 +136,12 @@ def corrupt_all(
     """Corrupt images, and keep them for the next network.
 
     Args:
-        images: As in `corrupt`.
-        name: As in `corrupt`.
-        severity: As in `corrupt`.
-        seed: Image number `i` is corrupted with the seed `(seed, i)`.
-        cache: The folder of the results. A file there is named by all that its
-            contents depend on, the images among it.
+        images (Sequence[np.ndarray]): As in `corrupt`.
+        name (str): As in `corrupt`.
+        severity (int): As in `corrupt`.
+        seed (int): Image number `i` is corrupted with the seed `(seed, i)`. Default: 0.
+        cache (str | Path): The folder of the results. A file there is named by all that
+            its contents depend on, the images among it.
 
     Raises:
         ConfigError: As in `corrupt`, or nothing can be written to the folder.

@@ -16,8 +16,8 @@ def draw_live_memory(complexity: Complexity, title: str = "") -> Figure:
     """Draw the live memory over the operations, the stages marked.
 
     Args:
-        complexity: What was measured of a whole model.
-        title: Stands above the picture.
+        complexity (Complexity): What was measured of a whole model.
+        title (str): Stands above the picture. Default: ''.
     """
     operations = complexity.operations
     names_of = LayerNames(complexity).of
@@ -64,10 +64,11 @@ def draw_comparison(
     """Draw a point for each network: its peak memory, and its accuracy or FLOPs.
 
     Args:
-        names: The networks, listed beside the plot, that with the highest value first.
-        kilobytes: Their peak memory.
-        values: What stands at the vertical axis.
-        value_name: What it is.
+        names (Sequence[str]): The networks, listed beside the plot, that with the
+            highest value first.
+        kilobytes (Sequence[float]): Their peak memory.
+        values (Sequence[float]): What stands at the vertical axis.
+        value_name (str): What it is.
     """
     rows = 0.2 * len(names)
     figure = Figure(figsize=(10, max(5, rows + 1)), layout="constrained")

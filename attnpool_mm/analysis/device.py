@@ -59,9 +59,9 @@ def as_on_device(
     """What runs, in its order, with the copies that it needs.
 
     Args:
-        recorded: What the network does. It is changed.
-        sizes: Bytes of each tensor. Those of the copies are added.
-        bytes_per_value: Bytes of a value.
+        recorded (list[Recorded]): What the network does. It is changed.
+        sizes (list[int]): Bytes of each tensor. Those of the copies are added.
+        bytes_per_value (int): Bytes of a value.
     """
     _fold(recorded)
     wider = FLOAT_BYTES // bytes_per_value

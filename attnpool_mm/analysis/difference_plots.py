@@ -26,8 +26,8 @@ def draw_differences(results: Results, where: Levels | None = None) -> Figure:
     interval does not contain 0 but the corrected p is 0.05 or more.
 
     Args:
-        results: What the runs gave.
-        where: Only the combinations with these levels.
+        results (Results): What the runs gave.
+        where (Levels | None): Only the combinations with these levels. Default: None.
 
     Raises:
         ConfigError: There is no such axis or level, or no difference to draw.

@@ -46,12 +46,14 @@ def measure_variants(
     """Measure variants of a config's network, without values.
 
     Args:
-        cfg: A whole config.
-        variants: The variants; neighbours that differ in the size alone share a model.
-        bytes_per_value: As in `measure_complexity`.
-        attention: As in `measure_complexity`.
-        prepare: Called with a model, the shape of its image and the name of the method
-            that runs before each measurement, to tile its attention for example.
+        cfg (Config): A whole config.
+        variants (Iterable[Variant]): The variants; neighbours that differ in the size
+            alone share a model.
+        bytes_per_value (int): As in `measure_complexity`. Default: 1.
+        attention (str): As in `measure_complexity`. Default: 'fused'.
+        prepare (Callable[[nn.Module, tuple[int, ...], str], object] | None): Called
+            with a model, the shape of its image and the name of the method that runs
+            before each measurement, to tile its attention for example. Default: None.
 
     Returns:
         A candidate for each. One that cannot be built, prepared or run says why.
@@ -116,9 +118,9 @@ def nearest(
     For comparisons at equal cost: below a limit, one may be far below it.
 
     Args:
-        candidates: The candidates.
-        target: Bytes, or FLOPs.
-        cost: 'memory' or 'flops'.
+        candidates (Sequence[Candidate]): The candidates.
+        target (int): Bytes, or FLOPs.
+        cost (str): 'memory' or 'flops'. Default: 'memory'.
     """
 
     def distance(candidate: Candidate) -> int:

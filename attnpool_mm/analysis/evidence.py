@@ -57,10 +57,11 @@ def summaries(
     (`scatter_of`), and `p_holm` is corrected for all these comparisons.
 
     Args:
-        results: What the runs gave.
-        metric: A metric of the validation, or a measure. Default: the plan's.
-        where: Only the combinations with these levels. The correction stays that for
-            all.
+        results (Results): What the runs gave.
+        metric (str | None): A metric of the validation, or a measure. Default: the
+            plan's.
+        where (Levels | None): Only the combinations with these levels. The correction
+            stays that for all. Default: None.
 
     Raises:
         ConfigError: There is no such metric, axis or level.

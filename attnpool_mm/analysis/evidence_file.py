@@ -153,8 +153,8 @@ def parse_results(content: dict[str, Any], name: str = "results") -> Results:
     """Check what `compare_pools.py` gathers, and take what the tables need.
 
     Args:
-        content: The content of its json.
-        name: What an error, and a picture, calls it.
+        content (dict[str, Any]): The content of its json.
+        name (str): What an error, and a picture, calls it. Default: 'results'.
 
     Raises:
         ConfigError: It is something else.

@@ -43,10 +43,12 @@ def draw_tradeoff(
     it is the network.
 
     Args:
-        results: What the runs gave.
-        costs: A panel for each: keys of `COSTS`.
-        where: Only the combinations with these levels.
-        panels: An axis with a column of panels for each of its levels.
+        results (Results): What the runs gave.
+        costs (Sequence[str]): A panel for each: keys of `COSTS`. Default: ('flops',
+            'peak_fused').
+        where (Levels | None): Only the combinations with these levels. Default: None.
+        panels (str | None): An axis with a column of panels for each of its levels.
+            Default: None.
 
     Raises:
         ConfigError: There is no such cost, axis or level, or nothing to draw.

@@ -125,11 +125,13 @@ def columns_of(
     """The columns of a table with a row for each combination of levels.
 
     Args:
-        results: What the runs gave.
-        names: Keys of `COLUMNS`; metrics and measures, with mean and deviation; or
-            'front', which names the costs at whose Pareto front a row is.
-        where: Only the combinations with these levels.
-        across: An axis whose levels stand side by side, and not below each other.
+        results (Results): What the runs gave.
+        names (Sequence[str]): Keys of `COLUMNS`; metrics and measures, with mean and
+            deviation; or 'front', which names the costs at whose Pareto front a row is.
+            Default: ('value', 'difference', 'flops', 'peak_fused').
+        where (Levels | None): Only the combinations with these levels. Default: None.
+        across (str | None): An axis whose levels stand side by side, and not below each
+            other. Default: None.
 
     Raises:
         ConfigError: There is no such column, axis or level.

@@ -12,8 +12,8 @@ def families(results: Results, where: Levels | None = None) -> dict[str, list[Su
     """The combinations that are compared with the same reference run, together.
 
     Args:
-        results: What the runs gave.
-        where: Only the combinations with these levels.
+        results (Results): What the runs gave.
+        where (Levels | None): Only the combinations with these levels. Default: None.
 
     Returns:
         The levels that a family shares, of the axes with more than one → the family.
@@ -39,8 +39,8 @@ def verdicts(results: Results, where: Levels | None = None) -> list[str]:
     """Say of each family what is better than the reference, and which lead.
 
     Args:
-        results: What the runs gave.
-        where: Only the combinations with these levels.
+        results (Results): What the runs gave.
+        where (Levels | None): Only the combinations with these levels. Default: None.
 
     Returns:
         A list of Markdown for each family: the words of `Difference.word` with those

@@ -41,7 +41,7 @@ class LayerNames:
     `layer…`.
 
     Args:
-        complexity: What was measured of the whole model.
+        complexity (Complexity): What was measured of the whole model.
     """
 
     def __init__(self, complexity: Complexity):
@@ -54,7 +54,7 @@ class LayerNames:
         """Their names.
 
         Args:
-            module: Name of the module in the whole model.
+            module (str): Name of the module in the whole model.
         """
         parts = module.split(".")
         names = [".".join(parts[: i + 1]) for i in range(len(parts))]
@@ -71,9 +71,10 @@ def list_layers(
     Modules that did not run come last.
 
     Args:
-        model: The whole model.
-        complexity: What was measured of it.
-        depth: How deep to go into the stages. Pools are listed at any depth.
+        model (nn.Module): The whole model.
+        complexity (Complexity): What was measured of it.
+        depth (int): How deep to go into the stages. Pools are listed at any depth.
+            Default: 0.
 
     Example:
         >>> from attnpool_mm.analysis import measure_complexity

@@ -27,7 +27,7 @@ def read_measures(work_dir: Path) -> dict[str, float]:
     """What `RobustnessHook` measured in the newest run that it did, {} if in none.
 
     Args:
-        work_dir: The folder of the training.
+        work_dir (Path): The folder of the training.
 
     Raises:
         ConfigError: A log is damaged.
@@ -76,7 +76,7 @@ def read_work_dir(work_dir: Path) -> Records:
     iteration on.
 
     Args:
-        work_dir: The folder.
+        work_dir (Path): The folder.
 
     Returns:
         Pairs: the iteration that a record is from, and the record.
@@ -117,8 +117,9 @@ def read_scores(
     """What a training's validations logged, and what was logged beside them.
 
     Args:
-        work_dir: Its work folder.
-        metric: A name that every validation logs. Default: the first that one does.
+        work_dir (Path): Its work folder.
+        metric (str | None): A name that every validation logs. Default: the first that
+            one does.
 
     Returns:
         The metric's name, all metrics of each validation, and what `RobustnessHook`

@@ -26,7 +26,7 @@ def record_weights(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     overlap), they compare pixels inside a window, not windows with one another.
 
     Args:
-        model: A network in evaluation mode.
+        model (nn.Module): A network in evaluation mode.
 
     Yields:
         An empty dict that fills in the order of the forward pass: name of the pool →
@@ -82,10 +82,10 @@ def draw_weights(
     the caption says which these are.
 
     Args:
-        image: uint8 RGB (H, W, 3).
-        weights: Caption → weights (C, h, w) of one image.
-        padded_size: Height and width of the network's input in pixels, if it was
-            padded on the right and below. Default: those of `image`.
+        image (np.ndarray): uint8 RGB (H, W, 3).
+        weights (Mapping[str, Tensor]): Caption → weights (C, h, w) of one image.
+        padded_size (tuple[int, int] | None): Height and width of the network's input in
+            pixels, if it was padded on the right and below. Default: those of `image`.
 
     Returns:
         uint8 RGB, the image and the overlays in a row.

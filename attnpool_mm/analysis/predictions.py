@@ -41,8 +41,8 @@ class TestImages:
     """A classifier's test images, before its test pipeline and after it.
 
     Args:
-        cfg: A whole config of MMPretrain's kind.
-        count: How many, spread evenly over the data set. Default: all.
+        cfg (Config): A whole config of MMPretrain's kind.
+        count (int | None): How many, spread evenly over the data set. Default: all.
 
     Raises:
         ConfigError: As in `check_classifier`, or there are fewer images than `count`.
@@ -78,8 +78,9 @@ class TestImages:
         """What the test pipeline makes of the images, one after the other.
 
         Args:
-            change: Gives from an image as in `images()`, and its number there, the one
-                in its place. Default: none is changed.
+            change (Callable[[np.ndarray, int], np.ndarray] | None): Gives from an image
+                as in `images()`, and its number there, the one in its place. Default:
+                none is changed.
         """
         for number, result in enumerate(self._read()):
             if change is not None:
@@ -110,9 +111,10 @@ def predict(
     """The classes that a network predicts in evaluation, and the right ones.
 
     Args:
-        model: MMPretrain's classifier; it is left in the mode that it was in.
-        samples: Of a test pipeline.
-        batch_size: How many at once.
+        model (nn.Module): MMPretrain's classifier; it is left in the mode that it was
+            in.
+        samples (Iterable[dict]): Of a test pipeline.
+        batch_size (int): How many at once.
 
     Returns:
         Two of shape (N,), on the CPU.
@@ -140,9 +142,9 @@ def accuracy(model: nn.Module, samples: Iterable[dict], batch_size: int) -> floa
     """The share of images that are classified rightly, in percent.
 
     Args:
-        model: As in `predict`.
-        samples: As in `predict`.
-        batch_size: As in `predict`.
+        model (nn.Module): As in `predict`.
+        samples (Iterable[dict]): As in `predict`.
+        batch_size (int): As in `predict`.
     """
     predicted, right = predict(model, samples, batch_size)
     return 100 * (predicted == right).double().mean().item()

@@ -21,8 +21,8 @@ def set_image_size(cfg: Config, size: int) -> None:
     that leaves the images as they are gets a `Resize` after what loads them.
 
     Args:
-        cfg: A whole config of a classifier; its pipelines are changed.
-        size: Width and height in pixels.
+        cfg (Config): A whole config of a classifier; its pipelines are changed.
+        size (int): Width and height in pixels.
 
     Raises:
         ConfigError: The config's own images are not square, or its pipelines do not

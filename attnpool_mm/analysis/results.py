@@ -31,9 +31,10 @@ def write_plot(
     """Write a picture, of the kind that the name ends in, and the folders above it.
 
     Args:
-        path: The file.
-        figure: The picture.
-        metadata: What matplotlib is to write into the file besides.
+        path (str | Path): The file.
+        figure (Figure): The picture.
+        metadata (dict[str, Any] | None): What matplotlib is to write into the file
+            besides. Default: None.
 
     Raises:
         ConfigError: It cannot be written, or there is no such kind of picture.
@@ -51,8 +52,8 @@ def text_table(columns: Mapping[str, Sequence[str]], markdown: bool = False) -> 
     """Columns as lines of text, the first to the left and the others to the right.
 
     Args:
-        columns: Heading → cells.
-        markdown: Whether the table is one of Markdown.
+        columns (Mapping[str, Sequence[str]]): Heading → cells.
+        markdown (bool): Whether the table is one of Markdown. Default: False.
 
     Example:
         >>> print(text_table({'layer': ['stem', 'head'], 'kB': ['1.5', '12.0']}))

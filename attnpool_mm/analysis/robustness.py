@@ -21,8 +21,8 @@ def check_max_shift(max_shift: int, image: Tensor) -> None:
     Where all of it is gone, every network is consistent.
 
     Args:
-        max_shift: As in `shift_consistency`.
-        image: (..., H, W).
+        max_shift (int): As in `shift_consistency`.
+        image (Tensor): (..., H, W).
 
     Raises:
         ConfigError: It is not positive, or not smaller than the image.
@@ -40,11 +40,11 @@ def shift(image: Tensor, down: int, right: int, circular: bool = False) -> Tenso
     """An image moved by whole pixels.
 
     Args:
-        image: (..., H, W).
-        down: Rows, upwards if negative.
-        right: Columns, to the left if negative.
-        circular: Whether what leaves on one side comes in on the other. Default: what
-            comes in is 0.
+        image (Tensor): (..., H, W).
+        down (int): Rows, upwards if negative.
+        right (int): Columns, to the left if negative.
+        circular (bool): Whether what leaves on one side comes in on the other. Default:
+            what comes in is 0.
 
     Example:
         >>> shift(torch.tensor([[1, 2], [3, 4]]), 0, 1)
@@ -76,12 +76,13 @@ def shift_consistency(
     in is black. Whether the class is the right one plays no part.
 
     Args:
-        model: As in `predict`.
-        samples: Makes the samples, with `inputs` of shape (C, H, W).
-        batch_size: As in `predict`.
-        max_shift: In pixels, at least 1.
-        seed: Of the shifts.
-        circular: As in `shift`.
+        model (nn.Module): As in `predict`.
+        samples (Callable[[], Iterable[dict]]): Makes the samples, with `inputs` of
+            shape (C, H, W).
+        batch_size (int): As in `predict`.
+        max_shift (int): In pixels, at least 1. Default: 4.
+        seed (int): Of the shifts. Default: 0.
+        circular (bool): As in `shift`. Default: False.
 
     Returns:
         Percent. 100 is what a network reaches whose answer a shift cannot change.
@@ -120,13 +121,14 @@ def corrupted_accuracy(
     """The accuracy on images that are corrupted as soon as they are read, in percent.
 
     Args:
-        model: As in `predict`.
-        images: The test images.
-        name: As in `corrupt`.
-        severity: As in `corrupt`.
-        seed: As in `corrupt_all`.
-        cache: As in `corrupt_all`; the images are in memory all at once then. Default:
-            they are corrupted one after the other, and none is kept.
+        model (nn.Module): As in `predict`.
+        images (TestImages): The test images.
+        name (str): As in `corrupt`.
+        severity (int): As in `corrupt`.
+        seed (int): As in `corrupt_all`. Default: 0.
+        cache (str | Path | None): As in `corrupt_all`; the images are in memory all at
+            once then. Default: they are corrupted one after the other, and none is
+            kept.
     """
     if cache is None:
 
@@ -154,13 +156,14 @@ def measure_robustness(
     """Shift consistency and the accuracy under each corruption.
 
     Args:
-        model: As in `predict`.
-        images: The test images.
-        max_shift: As in `shift_consistency`.
-        corruptions: Names of `corruptions.COMMON` and `EXTRA`.
-        severity: 1 to 5.
-        seed: Of the shifts and the corruptions.
-        cache: As in `corrupted_accuracy`.
+        model (nn.Module): As in `predict`.
+        images (TestImages): The test images.
+        max_shift (int): As in `shift_consistency`. Default: 4.
+        corruptions (Sequence[str]): Names of `corruptions.COMMON` and `EXTRA`. Default:
+            `COMMON`.
+        severity (int): 1 to 5. Default: 3.
+        seed (int): Of the shifts and the corruptions. Default: 0.
+        cache (str | Path | None): As in `corrupted_accuracy`. Default: None.
 
     Returns:
         In percent `shift_consistency`, `corruption/NAME` of each, and their mean

@@ -14,9 +14,9 @@ def take_turns(
     What else the machine does meets all of them alike.
 
     Args:
-        steps: By name, what is timed.
-        repeats: Rounds that count.
-        device: Where they run.
+        steps (Mapping[str, Callable[[], None]]): By name, what is timed.
+        repeats (int): Rounds that count.
+        device (torch.device): Where they run.
 
     Example:
         >>> times = take_turns({'a': list, 'b': dict}, 3, torch.device('cpu'))

@@ -82,7 +82,7 @@ def choices_of(cfg: Config) -> Choices:
     follow the rest.
 
     Args:
-        cfg: A whole config.
+        cfg (Config): A whole config.
 
     Raises:
         ConfigError: Its backbone is none that is known.
@@ -114,8 +114,8 @@ def vary(cfg: Config, variant: Variant) -> Config:
     width changes, `head.in_channels` follows the backbone.
 
     Args:
-        cfg: A whole config.
-        variant: What changes. None leaves it as it is.
+        cfg (Config): A whole config.
+        variant (Variant): What changes. None leaves it as it is.
 
     Raises:
         ConfigError: The network does not have such an argument, its backbone cannot be
@@ -150,8 +150,8 @@ def read_digits(text: str, name: str) -> tuple[int, ...]:
     """Strides of the form that `digits` writes.
 
     Args:
-        text: Digits, or numbers with commas between them.
-        name: What an error calls them.
+        text (str): Digits, or numbers with commas between them.
+        name (str): What an error calls them.
 
     Raises:
         ConfigError: They are no positive integers.

@@ -64,8 +64,8 @@ def read_checkpoint(file: BinaryIO, map_location: Any = None) -> Any:
     """Read what `torch.save` wrote.
 
     Args:
-        file: The file, open for reading, at its start.
-        map_location: As in `load_checkpoint_file`.
+        file (BinaryIO): The file, open for reading, at its start.
+        map_location (Any): As in `load_checkpoint_file`. Default: None.
 
     Raises:
         RefusedError: It is something other than data, or compressed.

@@ -79,8 +79,9 @@ def convert_authors_state_dict(
     have.
 
     Args:
-        state_dict: Their state dict, with or without the prefixes `module.`, `net.`.
-        arch: The architecture keyword of the network, as in `arch_to_config`.
+        state_dict (Mapping[str, Tensor]): Their state dict, with or without the
+            prefixes `module.`, `net.`.
+        arch (str): The architecture keyword of the network, as in `arch_to_config`.
 
     Returns:
         `backbone.…` for every entry of the backbone, and `head.fc.…` where theirs has
@@ -117,9 +118,9 @@ def convert_authors_pool(
     """Convert the state dict of one of the authors' pools.
 
     Args:
-        state_dict: Their state dict.
-        pool: The pool of this package that it is for. What does not fit keeps its
-            name, so that `load_state_dict` says so.
+        state_dict (Mapping[str, Tensor]): Their state dict.
+        pool (nn.Module): The pool of this package that it is for. What does not fit
+            keeps its name, so that `load_state_dict` says so.
 
     Example:
         >>> theirs = {'logit.0.weight': torch.ones(4, 4, 1, 1)}
@@ -136,8 +137,8 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
     """Our name of every entry → the authors', None where theirs has no such entry.
 
     Args:
-        state_dict: As in `convert_authors_state_dict`.
-        arch: As in `convert_authors_state_dict`.
+        state_dict (Mapping[str, Tensor]): As in `convert_authors_state_dict`.
+        arch (str): As in `convert_authors_state_dict`.
 
     Raises:
         ConfigError: As in `convert_authors_state_dict`.
@@ -268,7 +269,7 @@ def deformable_patches(config: Mapping[str, Any]) -> list[int]:
     """The patch sizes of the deformable pools in a backbone's config, sorted.
 
     Args:
-        config: As `arch_to_config` gives it.
+        config (Mapping[str, Any]): As `arch_to_config` gives it.
 
     Example:
         >>> from attnpool_mm.models import arch_to_config

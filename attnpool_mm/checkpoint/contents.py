@@ -69,9 +69,10 @@ def check_contents(
     """Check a loaded checkpoint's layout; drop texts and foreign paths from it.
 
     Args:
-        checkpoint: What the file holds; it is changed.
-        work_dir: The folder of the run that goes on from it. A path in the training's
-            state is kept if it lies in there; None keeps none.
+        checkpoint (Any): What the file holds; it is changed.
+        work_dir (str | os.PathLike | None): The folder of the run that goes on from it.
+            A path in the training's state is kept if it lies in there; None keeps none.
+            Default: None.
 
     Returns:
         The paths that were dropped, under their names.

@@ -28,11 +28,13 @@ def load_fitting(
     left out, and batch norm's `num_batches_tracked` may be missing.
 
     Args:
-        model: The model; it takes what fits.
-        state_dict: The weights, with or without `module.` in front.
-        name: What errors call them.
-        partial: Whether it is enough that one entry fits.
-        optional: Whether the user has an option `--partial`, which the error names.
+        model (nn.Module): The model; it takes what fits.
+        state_dict (Mapping[str, Tensor]): The weights, with or without `module.` in
+            front.
+        name (str): What errors call them.
+        partial (bool): Whether it is enough that one entry fits. Default: False.
+        optional (bool): Whether the user has an option `--partial`, which the error
+            names. Default: True.
 
     Raises:
         ConfigError: It is no state dict; or an entry of the model is missing or has

@@ -69,8 +69,9 @@ def convert_lip_state_dict(
     their repository, sebgao/LIP.
 
     Args:
-        state_dict: Their state dict, with or without the prefix `module.`.
-        arch: 'lip_resnet50', 'lip_resnet101' or 'lip_densenet121'.
+        state_dict (Mapping[str, Tensor]): Their state dict, with or without the prefix
+            `module.`.
+        arch (str): 'lip_resnet50', 'lip_resnet101' or 'lip_densenet121'.
 
     Returns:
         `backbone.…` for every entry of the backbone, and `head.fc.…` where theirs has
@@ -97,8 +98,8 @@ def lip_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str | No
     """Our name of every entry → theirs, None for a counter that theirs lacks.
 
     Args:
-        state_dict: As in `convert_lip_state_dict`.
-        arch: As in `convert_lip_state_dict`.
+        state_dict (Mapping[str, Tensor]): As in `convert_lip_state_dict`.
+        arch (str): As in `convert_lip_state_dict`.
 
     Raises:
         ConfigError: As in `convert_lip_state_dict`.

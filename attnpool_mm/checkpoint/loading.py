@@ -43,13 +43,14 @@ def load_checkpoint_file(
     training's state, which it deletes; `dataset_meta`, the names of the classes, stays.
 
     Args:
-        path: The file.
-        map_location: Where the tensors go: a device, or None for the CPU; a function
-            or a dict as in `torch.load`.
-        trust: Unpickle whatever the file names, which runs the code it names, and
-            leave nothing out.
-        work_dir: The folder of the run that goes on from the file: paths that lie in
-            there stay, with a warning of those that do not.
+        path (str | os.PathLike): The file.
+        map_location (Any): Where the tensors go: a device, or None for the CPU; a
+            function or a dict as in `torch.load`. Default: 'cpu'.
+        trust (bool): Unpickle whatever the file names, which runs the code it names,
+            and leave nothing out. Default: False.
+        work_dir (str | os.PathLike | None): The folder of the run that goes on from the
+            file: paths that lie in there stay, with a warning of those that do not.
+            Default: None.
 
     Raises:
         CheckpointNotFoundError: If there is no such file.
@@ -78,11 +79,12 @@ def load_stream(
     """Load a checkpoint from an open file.
 
     Args:
-        stream: The file, at its start; it can be sought in.
-        name: What errors call it.
-        map_location: As in `load_checkpoint_file`.
-        trust: As in `load_checkpoint_file`.
-        work_dir: As in `load_checkpoint_file`.
+        stream (BinaryIO): The file, at its start; it can be sought in.
+        name (str): What errors call it.
+        map_location (Any): As in `load_checkpoint_file`. Default: 'cpu'.
+        trust (bool): As in `load_checkpoint_file`. Default: False.
+        work_dir (str | os.PathLike | None): As in `load_checkpoint_file`. Default:
+            None.
 
     Raises:
         ConfigError: As in `load_checkpoint_file`.

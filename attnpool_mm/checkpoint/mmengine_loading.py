@@ -32,10 +32,12 @@ def use_safe_loading(
     `attnpool_mm.apis` calls it, without `torch_load`.
 
     Args:
-        trust: Undo the restriction: files may run code.
-        work_dir: The folder of the run that is resumed, as in `load_checkpoint_file`.
-        torch_load: Hold calls of `torch.load` elsewhere in the process, and in its
-            children, to `weights_only=True`, by PyTorch's environment variable.
+        trust (bool): Undo the restriction: files may run code. Default: False.
+        work_dir (str | os.PathLike | None): The folder of the run that is resumed, as
+            in `load_checkpoint_file`. Default: None.
+        torch_load (bool): Hold calls of `torch.load` elsewhere in the process, and in
+            its children, to `weights_only=True`, by PyTorch's environment variable.
+            Default: True.
 
     Example:
         >>> from mmengine.runner import CheckpointLoader

@@ -80,9 +80,10 @@ def read_pickle(
     """Read one pickle, as `torch.save` writes it, from a stream.
 
     Args:
-        stream: The stream; afterwards it stands behind the pickle.
-        vocabulary: The names that may be in it.
-        load_storage: What is called with a persistent id, PyTorch's for a storage.
+        stream (BinaryIO): The stream; afterwards it stands behind the pickle.
+        vocabulary (Vocabulary): The names that may be in it.
+        load_storage (Callable[[Any], Any]): What is called with a persistent id,
+            PyTorch's for a storage.
 
     Raises:
         RefusedError: It names something else, has opcodes that `torch.save` does not

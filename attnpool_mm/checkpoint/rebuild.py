@@ -73,7 +73,7 @@ class Rebuilder:
     """Makes the objects of one checkpoint.
 
     Args:
-        size: Bytes of the file, which bound those of its tensors.
+        size (int): Bytes of the file, which bound those of its tensors.
     """
 
     def __init__(self, size: int) -> None:

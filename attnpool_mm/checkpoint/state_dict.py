@@ -25,8 +25,8 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Te
     under `state_dict`.
 
     Args:
-        checkpoint: What the file holds.
-        path: The file, for the error.
+        checkpoint (Mapping[str, Any]): What the file holds.
+        path (str): The file, for the error.
 
     Raises:
         ConfigError: There is none.
@@ -53,10 +53,12 @@ def misfits(
     """What of a state dict does not fit a network: how many, and the first by name.
 
     Args:
-        state_dict: The entries.
-        found: The network's name of an entry → the name in `state_dict`.
-        shapes: The network's names → their shapes.
-        optional: Names of the network that may be missing.
+        state_dict (Mapping[str, Tensor]): The entries.
+        found (Mapping[str, str]): The network's name of an entry → the name in
+            `state_dict`.
+        shapes (Mapping[str, Sequence[int]]): The network's names → their shapes.
+        optional (Collection[str]): Names of the network that may be missing. Default:
+            ().
 
     Returns:
         A line; empty if all fits.
@@ -88,9 +90,10 @@ def classifier_shapes(
     """Names and shapes of the head that a classifier in a state dict becomes.
 
     Args:
-        state_dict: The entries.
-        entries: Names of the classifier's among them, its weight, its bias or both.
-        channels: Channels that the backbone gives it.
+        state_dict (Mapping[str, Tensor]): The entries.
+        entries (Iterable[str]): Names of the classifier's among them, its weight, its
+            bias or both.
+        channels (int): Channels that the backbone gives it.
 
     Returns:
         `head.fc.weight` and `head.fc.bias`; nothing without `entries`.

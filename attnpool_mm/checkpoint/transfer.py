@@ -49,10 +49,11 @@ def transfer_backbone(
     goes into each kernel of a `DynamicConv2d`.
 
     Args:
-        state_dict: The source.
-        backbone: The backbone that the weights are for; it is left as it is.
-        partial: Whether one of them may have residual blocks that the other has not,
-            as networks of different depths do.
+        state_dict (Mapping[str, Tensor]): The source.
+        backbone (nn.Module): The backbone that the weights are for; it is left as it
+            is.
+        partial (bool): Whether one of them may have residual blocks that the other has
+            not, as networks of different depths do. Default: False.
 
     Raises:
         ConfigError: No name matches, an entry has another shape, or (without
@@ -113,8 +114,9 @@ def torchvision_mobilenet_names(
     block; here there are stages, and a convolution has its norm with it.
 
     Args:
-        names: The names, `features.…`; others are left out.
-        backbone_names: Names of the backbone, which say how many blocks a stage has.
+        names (Iterable[str]): The names, `features.…`; others are left out.
+        backbone_names (Iterable[str]): Names of the backbone, which say how many blocks
+            a stage has.
 
     Example:
         >>> theirs = ['features.1.conv.0.0.weight', 'features.1.conv.1.weight']

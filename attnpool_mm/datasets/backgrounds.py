@@ -27,13 +27,13 @@ def load_backgrounds(
     """Load the pictures that a split takes its crops of.
 
     Args:
-        background: `'photos'` for scikit-learn's two photographs, `'noise'` for
-            clouds of random colours, or a folder with pictures.
-        split: `'train'` or `'val'`.
-        shared_background: Whether both splits crop whole pictures. Else each is cut
-            in two across its longer side: 60 % for training, the rest for
-            validation. Noise is of its own for each split.
-        seed: Of the noise.
+        background (str | Path): `'photos'` for scikit-learn's two photographs,
+            `'noise'` for clouds of random colours, or a folder with pictures.
+        split (str): `'train'` or `'val'`.
+        shared_background (bool): Whether both splits crop whole pictures. Else each is
+            cut in two across its longer side: 60 % for training, the rest for
+            validation. Noise is of its own for each split. Default: False.
+        seed (int): Of the noise. Default: 0.
 
     Returns:
         uint8 RGB arrays of shape (H, W, 3).

@@ -32,11 +32,12 @@ def write_composed_coco(
     the same when more are asked for.
 
     Args:
-        scenes: What is written.
-        out_dir: Where to write. Made if it does not exist.
-        num_images: How many images, at least 1.
-        file_format: ``'png'``, without loss, or ``'jpg'``, about a quarter of its size.
-        progress: Whether to show a progress bar.
+        scenes (ComposedScenes): What is written.
+        out_dir (str | Path): Where to write. Made if it does not exist.
+        num_images (int): How many images, at least 1.
+        file_format (str): ``'png'``, without loss, or ``'jpg'``, about a quarter of its
+            size. Default: 'png'.
+        progress (bool): Whether to show a progress bar. Default: True.
 
     Returns:
         The path of the json, and its annotations.
@@ -114,7 +115,7 @@ def coco_size(area: int) -> str:
     """COCO's word for the size of an object: 'small', 'medium' or 'large'.
 
     Args:
-        area: Pixels of its box. Below 32² it is small, from 96² on large.
+        area (int): Pixels of its box. Below 32² it is small, from 96² on large.
 
     Example:
         >>> coco_size(31 * 31), coco_size(40 * 40), coco_size(100 * 100)

@@ -60,21 +60,21 @@ class ComposedScenes:
     arguments and on its number only, not on the images made before it.
 
     Args:
-        objects: The small images, of the same split.
-        split: ``'train'`` or ``'val'``.
-        image_size: Side of the square images, in pixels.
-        objects_per_image: Fewest and most objects of an image. There can be fewer
-            where no free place is found, but always one.
-        object_size: Smallest and largest object, in pixels, all sizes being as
-            frequent: the longer side of a cutout; of ink, the side of the square that
-            it is drawn in, of which strokes fill about four fifths.
-        max_occlusion: The share of an object's box, 0 to 1, that the boxes of later
-            objects may cover.
-        background: What is behind: see
-            :func:`~attnpool_mm.datasets.load_backgrounds`.
-        shared_background: Whether both splits crop the same pictures. Else no pixel
-            of one is in the other.
-        seed: Another seed gives other images.
+        objects (SmallImages): The small images, of the same split.
+        split (str): ``'train'`` or ``'val'``.
+        image_size (int): Side of the square images, in pixels.
+        objects_per_image (tuple[int, int]): Fewest and most objects of an image. There
+            can be fewer where no free place is found, but always one.
+        object_size (tuple[int, int]): Smallest and largest object, in pixels, all sizes
+            being as frequent: the longer side of a cutout; of ink, the side of the
+            square that it is drawn in, of which strokes fill about four fifths.
+        max_occlusion (float): The share of an object's box, 0 to 1, that the boxes of
+            later objects may cover. Default: 0.0.
+        background (str | Path): What is behind: see
+            :func:`~attnpool_mm.datasets.load_backgrounds`. Default: 'photos'.
+        shared_background (bool): Whether both splits crop the same pictures. Else no
+            pixel of one is in the other. Default: False.
+        seed (int): Another seed gives other images. Default: 0.
 
     Raises:
         ConfigError: If an argument is outside of what is accepted.
@@ -193,11 +193,11 @@ def scenes_of(
     same two photographs in both splits.
 
     Args:
-        source: See :func:`~attnpool_mm.datasets.load_small_images`, as for the next
-            two.
-        split: ``'train'`` or ``'val'``.
-        data_root: The folder of the source.
-        **settings: Other arguments of :class:`ComposedScenes`.
+        source (str): See :func:`~attnpool_mm.datasets.load_small_images`, as for the
+            next two.
+        split (str): ``'train'`` or ``'val'``.
+        data_root (str | Path | None): The folder of the source. Default: None.
+        **settings (Any): Other arguments of :class:`ComposedScenes`.
 
     Raises:
         ConfigError: If an argument is outside of what is accepted.

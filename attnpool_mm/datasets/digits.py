@@ -1,5 +1,7 @@
 """scikit-learn's handwritten digits: 1,797 images that need no download."""
 
+from typing import Any
+
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
@@ -19,7 +21,7 @@ def split_indices(split: str) -> np.ndarray:
     people wrote digits of both splits.
 
     Args:
-        split: ``'train'`` or ``'test'``.
+        split (str): ``'train'`` or ``'test'``.
 
     Returns:
         Ascending indices into ``sklearn.datasets.load_digits()``, shape (N,).
@@ -38,7 +40,7 @@ def load_digit_images(split: str) -> tuple[np.ndarray, np.ndarray]:
     """The digits of a split, in the order of :func:`split_indices`.
 
     Args:
-        split: ``'train'`` (1,437 images) or ``'test'`` (360 images).
+        split (str): ``'train'`` (1,437 images) or ``'test'`` (360 images).
 
     Returns:
         The images, uint8 of shape (N, 8, 8), 0 for paper and 255 for full ink, and
@@ -67,11 +69,11 @@ class Digits(BaseDataset):
     and a ``gt_label``. Enlarge the images in the pipeline.
 
     Args:
-        split: ``'train'`` (1,437 images) or ``'test'`` (360 images). The split is
-            fixed: see :func:`split_indices`.
-        metainfo: As in MMPretrain's ``BaseDataset``. The classes are ``'0'`` to
-            ``'9'`` by default.
-        **kwargs: Other arguments of MMPretrain's ``BaseDataset``, such as
+        split (str): ``'train'`` (1,437 images) or ``'test'`` (360 images). The split is
+            fixed: see :func:`split_indices`. Default: 'train'.
+        metainfo (dict | None): As in MMPretrain's ``BaseDataset``. The classes are
+            ``'0'`` to ``'9'`` by default.
+        **kwargs (Any): Other arguments of MMPretrain's ``BaseDataset``, such as
             ``pipeline`` and ``indices``.
 
     Raises:
@@ -87,7 +89,9 @@ class Digits(BaseDataset):
 
     METAINFO = {"classes": tuple(str(digit) for digit in range(NUM_CLASSES))}
 
-    def __init__(self, split: str = "train", metainfo: dict | None = None, **kwargs):
+    def __init__(
+        self, split: str = "train", metainfo: dict | None = None, **kwargs: Any
+    ):
         check_choice("split", split, SPLITS)
         self.split = split
         super().__init__(ann_file="", metainfo=metainfo, **kwargs)

@@ -3,6 +3,7 @@
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.dist import barrier, is_main_process
@@ -34,14 +35,15 @@ class MNIST(PlainMNIST):
     `gt_label` from 0 to 9. Nothing is downloaded unless that is asked for.
 
     Args:
-        data_root: The folder that holds the files, `train-images-idx3-ubyte.gz` and so
-            on, packed or unpacked; where both are there, the unpacked one is read.
-        split: `'train'` (60,000 images) or `'test'` (10,000). It alone chooses the
-            images; in MMPretrain's class `test_mode` does.
-        download: Whether MMPretrain downloads and unpacks the set into `data_root` if
-            a file that the split needs is not there.
-        **kwargs: Other arguments of MMPretrain's `BaseDataset`, such as `metainfo`,
-            `pipeline`, `indices` and `test_mode`.
+        data_root (str): The folder that holds the files, `train-images-idx3-ubyte.gz`
+            and so on, packed or unpacked; where both are there, the unpacked one is
+            read. Default: ''.
+        split (str): `'train'` (60,000 images) or `'test'` (10,000). It alone chooses
+            the images; in MMPretrain's class `test_mode` does. Default: 'train'.
+        download (bool): Whether MMPretrain downloads and unpacks the set into
+            `data_root` if a file that the split needs is not there. Default: False.
+        **kwargs (Any): Other arguments of MMPretrain's `BaseDataset`, such as
+            `metainfo`, `pipeline`, `indices` and `test_mode`.
 
     Raises:
         ConfigError: An argument is not one of the accepted values, or a file is
@@ -72,7 +74,7 @@ class MNIST(PlainMNIST):
         data_root: str = "",
         split: str = "train",
         download: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         check_choice("split", split, ("train", "test"))
         check_bool("download", download)

@@ -55,11 +55,11 @@ def load_small_images(
     of the names is for validation.
 
     Args:
-        source: `'digits'` (scikit-learn's), `'mnist'`, `'fashion-mnist'` or
+        source (str): `'digits'` (scikit-learn's), `'mnist'`, `'fashion-mnist'` or
             `'folder'`.
-        split: `'train'` or `'val'`.
-        data_root: The folder with the idx files, gzipped or not, or with the folders
-            of the classes. `'digits'` needs none.
+        split (str): `'train'` or `'val'`.
+        data_root (str | Path | None): The folder with the idx files, gzipped or not, or
+            with the folders of the classes. `'digits'` needs none. Default: None.
 
     Raises:
         ConfigError: An argument is outside of what is accepted; a file is missing or

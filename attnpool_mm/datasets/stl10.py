@@ -1,6 +1,7 @@
 """STL-10: 96x96 colour photographs of ten classes, most of them without a label."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.dist import barrier, is_main_process
@@ -59,22 +60,23 @@ class STL10(BaseDataset):
     Feature Learning", AISTATS 2011.
 
     Args:
-        data_root: The folder that holds ``train_X.bin`` and the other files, or the
-            one that holds ``stl10_binary/`` with them.
-        split: ``'train'`` (5,000 images), ``'test'`` (8,000) or ``'unlabeled'``
-            (100,000).
-        fold: One of the ten predefined folds, 0 to 9, of 1,000 training images
-            each, in the order of ``fold_indices.txt``; None is the whole split.
-        check: What is asked of the files. ``'size'``: that they have the sizes of
+        data_root (str): The folder that holds ``train_X.bin`` and the other files, or
+            the one that holds ``stl10_binary/`` with them.
+        split (str): ``'train'`` (5,000 images), ``'test'`` (8,000) or ``'unlabeled'``
+            (100,000). Default: 'train'.
+        fold (int | None): One of the ten predefined folds, 0 to 9, of 1,000 training
+            images each, in the order of ``fold_indices.txt``; None is the whole split.
+            Default: None.
+        check (str): What is asked of the files. ``'size'``: that they have the sizes of
             the official ones. ``'md5'``: their checksums too, which takes seconds
-            (``fold_indices.txt`` has no published one). ``'format'``: only that
-            they are in the format, with any number of images from one up, for a
-            subset of your own. Labels and fold indices are always checked.
-        download: Whether to download and unpack the archive (2.6 GB) into
-            ``data_root`` if a file that the split needs is not there.
-        metainfo: As in MMPretrain's ``BaseDataset``. The classes are STL-10's by
-            default.
-        **kwargs: Other arguments of MMPretrain's ``BaseDataset``, such as
+            (``fold_indices.txt`` has no published one). ``'format'``: only that they
+            are in the format, with any number of images from one up, for a subset of
+            your own. Labels and fold indices are always checked. Default: 'size'.
+        download (bool): Whether to download and unpack the archive (2.6 GB) into
+            ``data_root`` if a file that the split needs is not there. Default: False.
+        metainfo (dict | None): As in MMPretrain's ``BaseDataset``. The classes are
+            STL-10's by default.
+        **kwargs (Any): Other arguments of MMPretrain's ``BaseDataset``, such as
             ``pipeline`` and ``indices``.
 
     Raises:
@@ -100,7 +102,7 @@ class STL10(BaseDataset):
         check: str = "size",
         download: bool = False,
         metainfo: dict | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         check_choice("split", split, tuple(NUM_IMAGES))
         check_choice("check", check, CHECKS)
@@ -166,7 +168,7 @@ class STL10(BaseDataset):
         """The sample before the pipeline, with its image.
 
         Args:
-            idx: Its index in this data set.
+            idx (int): Its index in this data set.
 
         Returns:
             ``img``, ``gt_label`` (not of the unlabeled split), ``image_index`` (the

@@ -40,13 +40,16 @@ class VisualWakeWords(BaseDataset):
     Source: Chowdhery et al., "Visual Wake Words Dataset", arXiv 1906.05721.
 
     Args:
-        ann_file: The json of COCO's instances, absolute or below ``data_root``.
-        data_root: The folder of ``ann_file`` and ``data_prefix``.
-        data_prefix: The folder of the images, or ``dict(img_path=FOLDER)``.
-        threshold: The smallest share of the image that a box counts from, 0 to 1.
-        foreground: The category that makes class 1, by its name in the json.
-        skip_crowd: Whether to leave out the boxes of crowds.
-        **kwargs: Other arguments of MMPretrain's ``BaseDataset``, such as
+        ann_file (str): The json of COCO's instances, absolute or below ``data_root``.
+        data_root (str): The folder of ``ann_file`` and ``data_prefix``. Default: ''.
+        data_prefix (str | dict): The folder of the images, or
+            ``dict(img_path=FOLDER)``. Default: ''.
+        threshold (float): The smallest share of the image that a box counts from, 0 to
+            1. Default: 0.005.
+        foreground (str): The category that makes class 1, by its name in the json.
+            Default: 'person'.
+        skip_crowd (bool): Whether to leave out the boxes of crowds. Default: False.
+        **kwargs (Any): Other arguments of MMPretrain's ``BaseDataset``, such as
             ``pipeline`` and ``indices``.
 
     Raises:
@@ -121,10 +124,11 @@ def read_wake_word_labels(
     """Label the images of a COCO json by whether the foreground is in them.
 
     Args:
-        ann_file: The json of COCO's instances.
-        threshold: See :class:`VisualWakeWords`, as for the next two.
-        foreground: The category that makes class 1.
-        skip_crowd: Whether to leave out the boxes of crowds.
+        ann_file (str | Path): The json of COCO's instances.
+        threshold (float): See :class:`VisualWakeWords`, as for the next two. Default:
+            0.005.
+        foreground (str): The category that makes class 1. Default: 'person'.
+        skip_crowd (bool): Whether to leave out the boxes of crowds. Default: False.
 
     Returns:
         The ``file_name`` and the label, 0 or 1, of every image, in the json's order.

@@ -19,9 +19,9 @@ def least_important(
     """Of each group of layers: its first, what cuts it, and the channels to cut.
 
     Args:
-        graph: torch-pruning's `DependencyGraph`.
-        outputs: Its nodes that give the network's outputs, which stay.
-        ratio: Share of the channels that is cut.
+        graph (Any): torch-pruning's `DependencyGraph`.
+        outputs (Sequence[Any]): Its nodes that give the network's outputs, which stay.
+        ratio (float): Share of the channels that is cut.
 
     Raises:
         ConfigError: The channels of a group cannot be ranked, or cannot be cut alike.

@@ -36,8 +36,8 @@ def fragile_nodes(model: ModelProto) -> list[str]:
     back to the projection of its tokens. The layers with weights are in 8 bits.
 
     Args:
-        model: The network. Its nodes have names, and the types of its tensors are
-            inferred (`onnx.shape_inference.infer_shapes`).
+        model (ModelProto): The network. Its nodes have names, and the types of its
+            tensors are inferred (`onnx.shape_inference.infer_shapes`).
 
     Returns:
         The names of the nodes, in the order of the file.

@@ -84,12 +84,13 @@ def export_micro(
     give it, and gives what the model gives.
 
     Args:
-        model: In evaluation; takes (1, C, H, W) and gives one tensor.
-        images: (N, C, H, W), N > 0, as the network gets them. What it is run on.
-        target: The file to write.
-        calibration: (M, C, H, W), M > 0, by which the ranges of int8 are chosen.
-            Default: the file stays float32.
-        python: The Python of `make micro`.
+        model (nn.Module): In evaluation; takes (1, C, H, W) and gives one tensor.
+        images (Tensor): (N, C, H, W), N > 0, as the network gets them. What it is run
+            on.
+        target (str | Path): The file to write.
+        calibration (Tensor | None): (M, C, H, W), M > 0, by which the ranges of int8
+            are chosen. Default: the file stays float32.
+        python (str | Path): The Python of `make micro`. Default: `DEFAULT_PYTHON`.
 
     Raises:
         ConfigError: There is no such Python, or the tracing, the conversion or a
@@ -118,8 +119,8 @@ def export_program(model: nn.Module, image: Tensor) -> torch.export.ExportedProg
     """Trace a model for images with the channels last, in operators that convert.
 
     Args:
-        model: In evaluation; takes (1, C, H, W).
-        image: (1, C, H, W).
+        model (nn.Module): In evaluation; takes (1, C, H, W).
+        image (Tensor): (1, C, H, W).
 
     Raises:
         ConfigError: PyTorch cannot trace it.

@@ -45,8 +45,8 @@ class DeployedNetwork(nn.Module):
     Its outputs are a flat tuple; `structure` says how the model nests them.
 
     Args:
-        model: A classifier, a detector, or any network on images. It is set to
-            evaluation.
+        model (nn.Module): A classifier, a detector, or any network on images. It is set
+            to evaluation.
 
     Attributes:
         task: As in `task_of`.
@@ -114,8 +114,8 @@ def output_shapes(
     """The shapes of a network's outputs, without running it on values.
 
     Args:
-        network: The network.
-        shape: Channels, height and width of an image.
+        network (DeployedNetwork): The network.
+        shape (tuple[int, ...]): Channels, height and width of an image.
 
     Raises:
         ConfigError: It does not run on such an image.

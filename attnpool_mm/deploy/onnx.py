@@ -40,11 +40,13 @@ def export_onnx(
     The least size is found by comparing traces of small images with a large one's.
 
     Args:
-        model: A network on images (B, C, H, W). It is set to evaluation.
-        path: The file, which appears when it is whole.
-        shape: Channels, height and width of the image in pixels.
-        dynamic: Whether height and width are free.
-        classes: Names of the classes, for the metadata.
+        model (nn.Module): A network on images (B, C, H, W). It is set to evaluation.
+        path (str | Path): The file, which appears when it is whole.
+        shape (Sequence[int]): Channels, height and width of the image in pixels.
+            Default: (3, 224, 224).
+        dynamic (bool): Whether height and width are free. Default: False.
+        classes (Sequence[str] | None): Names of the classes, for the metadata. Default:
+            None.
 
     Returns:
         The metadata.

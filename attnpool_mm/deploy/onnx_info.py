@@ -105,8 +105,8 @@ def describe(network: DeployedNetwork, **given: Any) -> OnnxInfo:
     """The metadata of a network that has run.
 
     Args:
-        network: The network.
-        **given: What else `OnnxInfo` takes.
+        network (DeployedNetwork): The network.
+        **given (Any): What else `OnnxInfo` takes.
     """
     return OnnxInfo(
         task=network.task,
@@ -121,8 +121,8 @@ def add_info(data: bytes, info: OnnxInfo) -> bytes:
     """Add the metadata to an ONNX graph.
 
     Args:
-        data: The graph.
-        info: The metadata.
+        data (bytes): The graph.
+        info (OnnxInfo): The metadata.
     """
     onnx = require("onnx", "onnx")
     model = onnx.load_from_string(data)
@@ -139,8 +139,8 @@ def read_info(entries: dict[str, str], path: str | Path) -> OnnxInfo:
     """The metadata from an ONNX file's entries.
 
     Args:
-        entries: As onnxruntime gives them.
-        path: The file, for messages.
+        entries (dict[str, str]): As onnxruntime gives them.
+        path (str | Path): The file, for messages.
 
     Raises:
         ConfigError: They are not those that this package writes.

@@ -26,8 +26,9 @@ class OnnxNetwork:
     """A file of `export_onnx`, called like the network that it was made of.
 
     Args:
-        path: The file.
-        threads: Threads of ONNX Runtime, 1 or more. Default: PyTorch's number.
+        path (str | Path): The file.
+        threads (int | None): Threads of ONNX Runtime, 1 or more. Default: PyTorch's
+            number.
 
     Attributes:
         info: The file's metadata.
@@ -109,8 +110,8 @@ def check_same_network(model: nn.Module, network: OnnxNetwork) -> None:
     must be the model's.
 
     Args:
-        model: A classifier or a detector; its weights do not matter.
-        network: The file.
+        model (nn.Module): A classifier or a detector; its weights do not matter.
+        network (OnnxNetwork): The file.
 
     Raises:
         ConfigError: They are not, or the file has no heads.
@@ -158,8 +159,9 @@ def replace_network(model: nn.Module, network: OnnxNetwork) -> None:
     Preprocessing, decoding of the outputs and all else stay the model's own.
 
     Args:
-        model: The classifier or the one-stage detector of the file's config.
-        network: The file.
+        model (nn.Module): The classifier or the one-stage detector of the file's
+            config.
+        network (OnnxNetwork): The file.
 
     Raises:
         ConfigError: As in `check_same_network`.
@@ -188,9 +190,9 @@ def difference(model: nn.Module, network: OnnxNetwork, images: Tensor) -> float:
     shapes, or one is not finite where the other is.
 
     Args:
-        model: What the file was made of.
-        network: The file.
-        images: (B, C, H, W).
+        model (nn.Module): What the file was made of.
+        network (OnnxNetwork): The file.
+        images (Tensor): (B, C, H, W).
 
     Example:
         >>> from tempfile import TemporaryDirectory

@@ -30,8 +30,9 @@ def find_sizes(
     same; and the least is the smallest whose trace is that of a large image.
 
     Args:
-        network: The network.
-        shape: Channels, height and width of the image that it has to take.
+        network (DeployedNetwork): The network.
+        shape (tuple[int, ...]): Channels, height and width of the image that it has to
+            take.
 
     Returns:
         The least side in pixels; the number that sides are multiples of; and the size
@@ -139,8 +140,8 @@ def add_size_check(data: bytes, least: int) -> bytes:
     of a smaller image it is that of index 1, which is not there.
 
     Args:
-        data: The graph, whose input is 'input'.
-        least: The least side in pixels.
+        data (bytes): The graph, whose input is 'input'.
+        least (int): The least side in pixels.
     """
     onnx = require("onnx", "onnx")
     model, helper, kind = (

@@ -39,11 +39,12 @@ def prune_network(
     norms over several channels (group norm, layer norm), whose statistics change.
 
     Args:
-        model: The network; it is not changed.
-        shape: Shape of an image, (C, H, W).
-        ratio: Share of the channels that is cut, between 0 and 1.
-        method: Name of the method that runs. 'extract_feat' is backbone and neck of
-            OpenMMLab's classifiers and detectors; its maps keep their channels.
+        model (nn.Module): The network; it is not changed.
+        shape (Sequence[int]): Shape of an image, (C, H, W).
+        ratio (float): Share of the channels that is cut, between 0 and 1. Default: 0.5.
+        method (str): Name of the method that runs. 'extract_feat' is backbone and neck
+            of OpenMMLab's classifiers and detectors; its maps keep their channels.
+            Default: 'forward'.
 
     Returns:
         A copy in evaluation mode. Without

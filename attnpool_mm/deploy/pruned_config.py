@@ -26,11 +26,11 @@ def pruned_config(
     starts from `checkpoint`, and so from no other pretrained weights.
 
     Args:
-        cfg: The network's whole config, which stays as it is; it may itself be of a
-            pruned network.
-        shapes: As in `PrunedModel`.
-        image_size: Height and width in pixels.
-        checkpoint: File with the pruned weights.
+        cfg (Config): The network's whole config, which stays as it is; it may itself be
+            of a pruned network.
+        shapes (Mapping[str, str]): As in `PrunedModel`.
+        image_size (Sequence[int]): Height and width in pixels.
+        checkpoint (str): File with the pruned weights.
 
     Example:
         >>> cfg = Config(dict(model=dict(type='Net', depth=18)))

@@ -16,10 +16,10 @@ def cut(layer: nn.Module, name: str, removed: Sequence[int], dim: int) -> None:
     """Take slices out of a parameter of a layer.
 
     Args:
-        layer: The layer.
-        name: The parameter; one that is None stays so.
-        removed: Indices of the slices.
-        dim: Their dimension.
+        layer (nn.Module): The layer.
+        name (str): The parameter; one that is None stays so.
+        removed (Sequence[int]): Indices of the slices.
+        dim (int): Their dimension.
 
     Example:
         >>> layer = nn.Linear(2, 5)

@@ -40,13 +40,16 @@ def quantize_onnx(
     its metadata stay, but for the `precision` of `OnnxInfo`.
 
     Args:
-        source: ONNX file of one float input, such as `torch.onnx.export` writes.
-        target: Where the quantised file goes. It appears when it is whole.
-        batches: Images as the network gets them, (B, C, H, W) of the file's size. A
-            hundred images of the training set do, if all its classes are among them.
-        keep_float: What stays in float: names of nodes, types of operators such as
-            `'Sigmoid'`, and `'fragile'` for what `fragile_nodes` finds. `()` leaves
-            nothing that onnxruntime can quantise.
+        source (str | Path): ONNX file of one float input, such as `torch.onnx.export`
+            writes.
+        target (str | Path): Where the quantised file goes. It appears when it is whole.
+        batches (Iterable[Tensor | np.ndarray]): Images as the network gets them, (B, C,
+            H, W) of the file's size. A hundred images of the training set do, if all
+            its classes are among them.
+        keep_float (Collection[str]): What stays in float: names of nodes, types of
+            operators such as `'Sigmoid'`, and `'fragile'` for what `fragile_nodes`
+            finds. `()` leaves nothing that onnxruntime can quantise. Default:
+            (FRAGILE,).
 
     Raises:
         ConfigError: onnx or onnxruntime is not installed; `source` is no ONNX file, is
@@ -198,8 +201,8 @@ def _unround_outputs(quantised: ModelProto, model: ModelProto) -> None:
     """Let the last layers give floats, not one of 256 values.
 
     Args:
-        quantised: Is changed.
-        model: What it was before.
+        quantised (ModelProto): Is changed.
+        model (ModelProto): What it was before.
     """
     nodes = quantised.graph.node
     producers = {name: node for node in nodes for name in node.output}

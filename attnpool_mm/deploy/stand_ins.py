@@ -62,7 +62,7 @@ def stand_ins(network: nn.Module) -> Iterator[None]:
     """Let layers of a network be what torch-pruning can follow.
 
     Args:
-        network: The network, in evaluation mode.
+        network (nn.Module): The network, in evaluation mode.
 
     Example:
         >>> from attnpool_mm.pooling import SelfAttentivePool2d

@@ -52,12 +52,15 @@ def tile_attention(
     not in it, nor is what a runtime keeps for each operator of the graph: four a block.
 
     Args:
-        model: Any network; its `SelfAttention` layers are changed in place. A network
-            without any is left as it is.
-        shape: Shape of the input without the batch, (C, H, W) for an image.
-        limit: Most bytes of the two matrices, for one image.
-        bytes_per_value: Bytes of an activation's value: 4 in float32, 1 in int8.
-        method: Name of the method that runs, as in `measure_complexity`.
+        model (nn.Module): Any network; its `SelfAttention` layers are changed in place.
+            A network without any is left as it is.
+        shape (Sequence[int]): Shape of the input without the batch, (C, H, W) for an
+            image.
+        limit (int): Most bytes of the two matrices, for one image.
+        bytes_per_value (int): Bytes of an activation's value: 4 in float32, 1 in int8.
+            Default: 4.
+        method (str): Name of the method that runs, as in `measure_complexity`. Default:
+            'forward'.
 
     Returns:
         For each layer that runs, by its name, what was chosen; '' is the model itself.

@@ -47,9 +47,9 @@ def check_arguments(
     nowhere.
 
     Args:
-        cfg: A whole config.
-        which: The parts that are used, of `train`, `val` and `test`; without any, it
-            is the model alone.
+        cfg (Config): A whole config.
+        which (Sequence[str]): The parts that are used, of `train`, `val` and `test`;
+            without any, it is the model alone. Default: ('train', 'val', 'test').
 
     Raises:
         ConfigError: A key is not taken, a type is not registered, or a flag is a
@@ -86,8 +86,8 @@ def check_option(cfg: Config, option: str) -> None:
     new key that is nearly one of the old ones is warned of.
 
     Args:
-        cfg: The config, without the option.
-        option: The key, such as `model.backbone.depth`.
+        cfg (Config): The config, without the option.
+        option (str): The key, such as `model.backbone.depth`.
 
     Raises:
         ConfigError: Neither the config nor a runner has such a section.
@@ -158,11 +158,13 @@ class _TypedDicts:
         """Check one value.
 
         Args:
-            key: Where it is in the config.
-            value: A dict, or a list of them; anything else passes.
-            registries: Those that the type is of.
-            parts: The registries of the types in it, by their keys.
-            owner: The class that the value is an argument of.
+            key (str): Where it is in the config.
+            value (Any): A dict, or a list of them; anything else passes.
+            registries (Registries): Those that the type is of. Default: `ANY`.
+            parts (dict[str, Registries]): The registries of the types in it, by their
+                keys. Default: `PARTS`.
+            owner (Callable | None): The class that the value is an argument of.
+                Default: None.
 
         Raises:
             ConfigError: As in `check_arguments`.

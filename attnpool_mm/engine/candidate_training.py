@@ -88,12 +88,12 @@ def train_all(
     set, and take turns at the GPUs where there are several.
 
     Args:
-        configs: Name → config.
-        folder: Where to write.
-        script: The path of `tools/train.py`.
-        metric: The metric, such as 'accuracy/top1'. Default: the first that a
-            validation logs.
-        jobs: How many run at once.
+        configs (Mapping[str, Config]): Name → config.
+        folder (Path): Where to write.
+        script (Path): The path of `tools/train.py`.
+        metric (str | None): The metric, such as 'accuracy/top1'. Default: the first
+            that a validation logs.
+        jobs (int): How many run at once. Default: 1.
 
     Yields:
         A name and what came of its training: first what is done, then each as it ends.

@@ -20,9 +20,9 @@ class CheckpointFitHook(Hook):
     the state of its optimizer and schedulers, too.
 
     Args:
-        partial: Whether one entry is enough, as for a training that starts from other
-            weights (`load_from`) and gets a new head. It is not for one that is
-            resumed.
+        partial (bool): Whether one entry is enough, as for a training that starts from
+            other weights (`load_from`) and gets a new head. It is not for one that is
+            resumed. Default: False.
 
     Raises:
         ConfigError: `partial` is no boolean, or, when the checkpoint is loaded, it does

@@ -34,8 +34,8 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     renamed. What was under the name before stays until then.
 
     Args:
-        path: The file; its folder is made where it is missing.
-        data: All of its bytes.
+        path (str | os.PathLike): The file; its folder is made where it is missing.
+        data (bytes): All of its bytes.
 
     Raises:
         CheckpointWriteError: The system refuses. Nothing half-written stays.
@@ -78,7 +78,7 @@ def clear_partial_files(folder: str | os.PathLike) -> None:
     """Delete what a killed `write_atomically` has left in a folder.
 
     Args:
-        folder: The folder. No other run may be writing there.
+        folder (str | os.PathLike): The folder. No other run may be writing there.
     """
     for partial in Path(folder).glob(f".*{PARTIAL}"):
         partial.unlink(missing_ok=True)
@@ -121,7 +121,7 @@ class AtomicCheckpointHook(CheckpointHook):
     the order. `tools/train.py` takes it wherever a config says `CheckpointHook`.
 
     Args:
-        **kwargs: As `CheckpointHook`'s.
+        **kwargs (Any): As `CheckpointHook`'s.
 
     Example:
         >>> default_hooks = dict(checkpoint=dict(
@@ -164,8 +164,9 @@ class AtomicCheckpointHook(CheckpointHook):
         The next checkpoint replaces it.
 
         Args:
-            runner: The runner.
-            meta: What goes into the checkpoint's `meta`, `epoch` and `iter` with it.
+            runner (Runner): The runner.
+            meta (dict): What goes into the checkpoint's `meta`, `epoch` and `iter` with
+                it.
 
         Returns:
             The path of the file.

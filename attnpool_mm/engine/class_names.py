@@ -22,9 +22,9 @@ def class_names(key: str, dataset: dict, kind: type) -> tuple[str, ...] | None:
     """The names of a data set's classes, as its config or else its class gives them.
 
     Args:
-        key: The key of the data set in the config, for messages.
-        dataset: Its config.
-        kind: Its class.
+        key (str): The key of the data set in the config, for messages.
+        dataset (dict): Its config.
+        kind (type): Its class.
 
     Returns:
         The names in the order of the config. None if nothing says them before the
@@ -76,9 +76,9 @@ def class_counts(
     Proposal heads are left out, and those that segment the background.
 
     Args:
-        model: The config of a model, or a part of it.
-        scope: The scope of bare names.
-        key: Its key in the config.
+        model (Any): The config of a model, or a part of it.
+        scope (str | None): The scope of bare names. Default: None.
+        key (str): Its key in the config. Default: 'model'.
 
     Example:
         >>> head = dict(type='LinearClsHead', num_classes=10, in_channels=8)
@@ -115,8 +115,8 @@ def check_label_order(named: Sequence[tuple[str, Sequence[str]]]) -> None:
     """Check that a label means the same class wherever it is known.
 
     Args:
-        named: A key of the config, and the names of the labels 0, 1, … of its data,
-            of each data set.
+        named (Sequence[tuple[str, Sequence[str]]]): A key of the config, and the names
+            of the labels 0, 1, … of its data, of each data set.
 
     Raises:
         ConfigError: A label stands for two classes.
@@ -135,9 +135,9 @@ def check_coco_classes(key: str, classes: Sequence[str], coco: CocoFile) -> None
     """Check that a json of COCO's format has each class, once.
 
     Args:
-        key: The key of the data set in the config, for messages.
-        classes: The names of its classes.
-        coco: The json.
+        key (str): The key of the data set in the config, for messages.
+        classes (Sequence[str]): The names of its classes.
+        coco (CocoFile): The json.
 
     Raises:
         ConfigError: It does not, naming the nearest of its categories.
@@ -167,8 +167,8 @@ def check_mixed_labels(cfg: Config, heads: Sequence[tuple[str, int]]) -> None:
     """Check the length of the label vectors that Mixup and CutMix make.
 
     Args:
-        cfg: The whole config.
-        heads: What `class_counts` yields of its model.
+        cfg (Config): The whole config.
+        heads (Sequence[tuple[str, int]]): What `class_counts` yields of its model.
 
     Raises:
         ConfigError: The preprocessor's `num_classes` is not the head's.

@@ -38,11 +38,13 @@ def count_boxes(
     lies outside of its image, what has no area, and what is of no image or category.
 
     Args:
-        where: The key of the config that names the file, for messages.
-        coco: The file; `check_annotations` has seen its `bbox` and `area`.
-        classes: The names of the classes that are trained.
-        filter_cfg: What the data set filters its images with; None keeps all.
-        indices: The data set's `indices`: how many images, or which.
+        where (str): The key of the config that names the file, for messages.
+        coco (CocoFile): The file; `check_annotations` has seen its `bbox` and `area`.
+        classes (Collection[str]): The names of the classes that are trained.
+        filter_cfg (dict | None): What the data set filters its images with; None keeps
+            all. Default: None.
+        indices (Any): The data set's `indices`: how many images, or which. Default:
+            None.
 
     Raises:
         ConfigError: A box has an endless width or height, which MMDetection takes.

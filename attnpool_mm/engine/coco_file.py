@@ -46,8 +46,8 @@ def read_coco(where: str, path: str) -> CocoFile:
     """Read a json of COCO's format, without its masks.
 
     Args:
-        where: The key of the config that names it, for messages.
-        path: The file.
+        where (str): The key of the config that names it, for messages.
+        path (str): The file.
 
     Raises:
         ConfigError: It is no such json, or MMDetection would fail on its images,
@@ -171,10 +171,10 @@ def check_annotations(where: str, coco: CocoFile, keys: Sequence[str]) -> None:
     """Check that each box has the keys, and those among them that are numbers are.
 
     Args:
-        where: The key of the config that names the file, for messages.
-        coco: The file.
-        keys: Of `bbox`, `area` and `iscrowd`, what is used: all of them by COCO's
-            evaluator, the first two by MMDetection's training.
+        where (str): The key of the config that names the file, for messages.
+        coco (CocoFile): The file.
+        keys (Sequence[str]): Of `bbox`, `area` and `iscrowd`, what is used: all of them
+            by COCO's evaluator, the first two by MMDetection's training.
 
     Raises:
         ConfigError: One does not.

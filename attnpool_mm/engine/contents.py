@@ -39,9 +39,11 @@ def check_contents(
     the model's heads, no more. `check_data_paths` goes before.
 
     Args:
-        cfg: The whole config.
-        which: The loaders to check, of `train`, `val` and `test`.
-        every_image: Whether to open each image, with a progress bar, and not a sample.
+        cfg (Config): The whole config.
+        which (Sequence[str]): The loaders to check, of `train`, `val` and `test`.
+            Default: ('train', 'val').
+        every_image (bool): Whether to open each image, with a progress bar, and not a
+            sample. Default: False.
 
     Returns:
         Warnings, a line each: what MMDetection leaves out, and what looks wrong.

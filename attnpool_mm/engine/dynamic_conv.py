@@ -26,9 +26,9 @@ class DynamicConvTemperatureHook(Hook):
     epoch in which the checkpoint was written. The log has it as `temperature`.
 
     Args:
-        start: T of the first epoch.
-        step: What T falls by after each epoch.
-        end: T that it does not fall below.
+        start (float): T of the first epoch. Default: 34.
+        step (float): What T falls by after each epoch. Default: 3.
+        end (float): T that it does not fall below. Default: 1.
 
     Raises:
         ConfigError: Not 0 < end ≤ start, or `step` is negative; before training, if

@@ -35,7 +35,7 @@ def set_random_state(state: dict) -> None:
     """Put this process's random generators into a state of `random_state`.
 
     Args:
-        state: The state. A GPU's is left out where there is none.
+        state (dict): The state. A GPU's is left out where there is none.
 
     Example:
         >>> state = random_state()
@@ -64,7 +64,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     takes this loop wherever a config says `EpochBasedTrainLoop`.
 
     Args:
-        **kwargs: As `EpochBasedTrainLoop`'s.
+        **kwargs (Any): As `EpochBasedTrainLoop`'s.
 
     Example:
         >>> train_cfg = dict(type='attnpool_mm.ResumableEpochLoop', max_epochs=12)
@@ -78,7 +78,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         Call it in every process of the training.
 
         Args:
-            batches: How many batches of the epoch are done.
+            batches (int): How many batches of the epoch are done.
         """
         return {
             "batches": batches,
@@ -90,7 +90,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         """Start the next epoch where `place` says.
 
         Args:
-            place: What a checkpoint has kept of `place`.
+            place (Any): What a checkpoint has kept of `place`.
 
         Raises:
             ConfigError: It is something else, or of epochs of another length.

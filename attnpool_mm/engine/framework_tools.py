@@ -18,8 +18,8 @@ def find_tool(package: str, names: Sequence[str]) -> Path:
     """Find a script among the tools that an installed framework carries.
 
     Args:
-        package: `mmpretrain` or `mmdet`.
-        names: Where it may be below the tools folder.
+        package (str): `mmpretrain` or `mmdet`.
+        names (Sequence[str]): Where it may be below the tools folder.
 
     Raises:
         ConfigError: If the installed package carries none of them.
@@ -42,8 +42,9 @@ def run_config_tool(*names: str, package: str | None = None) -> None:
     loads a checkpoint, that must be one of the config's model.
 
     Args:
-        names: Where the script may be below the framework's tools folder.
-        package: The framework (default: the config's, which its default scope names).
+        *names (str): Where the script may be below the framework's tools folder.
+        package (str | None): The framework. Default: the config's, which its default
+            scope names.
 
     Raises:
         ConfigError: If no readable config comes first, or there is no such script.

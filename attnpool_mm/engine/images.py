@@ -38,10 +38,10 @@ def check_images(
     """Check that images open: the first, the last and a few between, or all.
 
     Args:
-        key: What of the config says where they are, for messages.
-        paths: The files.
-        read: The step of the pipeline that reads one.
-        every: Whether to read them all, with a progress bar.
+        key (str): What of the config says where they are, for messages.
+        paths (Sequence[str]): The files.
+        read (Callable): The step of the pipeline that reads one.
+        every (bool): Whether to read them all, with a progress bar. Default: False.
 
     Raises:
         ConfigError: Some do not, with their number and the first names.

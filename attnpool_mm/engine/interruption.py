@@ -28,8 +28,8 @@ class Interrupted(SystemExit):
     """A signal ends this process, with the exit status that shells give it.
 
     Args:
-        signum: The signal's number.
-        message: One line on what is kept.
+        signum (int): The signal's number.
+        message (str): One line on what is kept.
     """
 
     def __init__(self, signum: int, message: str) -> None:
@@ -113,7 +113,8 @@ class StopOnSignalHook(Hook):
     whole epoch. Needs `AtomicCheckpointHook` to write one.
 
     Args:
-        watch: Where the signal is noted. It waits as long as this hook has a training.
+        watch (SignalWatch): Where the signal is noted. It waits as long as this hook
+            has a training.
     """
 
     priority = "LOWEST"  # after the checkpoints

@@ -33,8 +33,8 @@ class StopOnInvalidLossHook(Hook):
     good one stays. `tools/train.py` adds the hook, as `default_hooks.invalid_loss`.
 
     Args:
-        patience: Invalid losses in a row that stop the run.
-        interval: Iterations between two looks.
+        patience (int): Invalid losses in a row that stop the run. Default: 5.
+        interval (int): Iterations between two looks. Default: 10.
 
     Raises:
         ConfigError: An argument is not an integer of at least 1; in the training, the

@@ -14,10 +14,10 @@ def read_samples(key: str, dataset: dict, kind: type, scope: str | None) -> Base
     """Build a data set without its pipeline.
 
     Args:
-        key: The key of the data set in the config, for messages.
-        dataset: Its config.
-        kind: Its class.
-        scope: The scope of bare names.
+        key (str): The key of the data set in the config, for messages.
+        dataset (dict): Its config.
+        kind (type): Its class.
+        scope (str | None): The scope of bare names.
 
     Raises:
         ConfigError: It cannot read its folder or file, or there is no sample in it.
@@ -49,9 +49,10 @@ def check_labels(
     """Check that each label of a data set has an output of the head.
 
     Args:
-        key: The key of the data set in the config, for messages.
-        dataset: The data set.
-        counts: Of each head, the key and the value of its `num_classes`.
+        key (str): The key of the data set in the config, for messages.
+        dataset (BaseDataset): The data set.
+        counts (Sequence[tuple[str, int]]): Of each head, the key and the value of its
+            `num_classes`.
 
     Raises:
         ConfigError: A label is negative, or the number of classes or more.

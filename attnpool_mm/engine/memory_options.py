@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser, default_limit: str = "") -> N
     """Add `--bytes`, `--attention` and `--attention-limit`.
 
     Args:
-        parser: The parser.
-        default_limit: What the limit is without the option, in words; empty: nothing,
-            it is needed.
+        parser (argparse.ArgumentParser): The parser.
+        default_limit (str): What the limit is without the option, in words; empty:
+            nothing, it is needed. Default: ''.
     """
     parser.add_argument(
         "--bytes",
@@ -49,8 +49,9 @@ def read_arguments(
     """What of these options `measure_complexity` needs, and what tiles a model first.
 
     Args:
-        args: The command line.
-        default_limit: Bytes of the limit without the option; None: it is needed.
+        args (argparse.Namespace): The command line.
+        default_limit (int | None): Bytes of the limit without the option; None: it is
+            needed. Default: None.
 
     Returns:
         `attention`, and None, or what gets a model, the shape of its image and the name

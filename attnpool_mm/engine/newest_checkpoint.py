@@ -21,8 +21,8 @@ def find_resumable(
     a folder that was moved or copied it is the file of that name in there.
 
     Args:
-        folder: The work folder.
-        trust: As in `load_checkpoint_file`.
+        folder (str | Path): The work folder.
+        trust (bool): As in `load_checkpoint_file`. Default: False.
 
     Returns:
         Its path, None where there is no checkpoint, and a line on each that was
@@ -94,8 +94,8 @@ def resume_newest(runner: Runner, trust: bool = False) -> None:
     anew, the runner loads what its config says in `load_from`.
 
     Args:
-        runner: The runner, before its training.
-        trust: As in `load_checkpoint_file`.
+        runner (Runner): The runner, before its training.
+        trust (bool): As in `load_checkpoint_file`. Default: False.
 
     Raises:
         ConfigError: As in `find_resumable`.

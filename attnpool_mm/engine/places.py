@@ -148,8 +148,8 @@ def sections(which: Sequence[str]) -> dict[str, Registries]:
     """The sections of a config, with the registries of their types.
 
     Args:
-        which: The parts that are used, of `train`, `val` and `test`; without any, it
-            is the model alone.
+        which (Sequence[str]): The parts that are used, of `train`, `val` and `test`;
+            without any, it is the model alone.
     """
     used = OF_MODELS | (OF_RUNS if which else {})
     if "train" in which:
@@ -165,8 +165,8 @@ def plain_dicts(
     """Yield the dicts without a type: the key, the dict, and the keys that it may have.
 
     Args:
-        cfg: A whole config.
-        which: The parts that are used, of `train`, `val` and `test`.
+        cfg (Config): A whole config.
+        which (Sequence[str]): The parts that are used, of `train`, `val` and `test`.
     """
     found = [
         ("auto_scale_lr", cfg.get("auto_scale_lr"), {"base_batch_size", "enable"}),

@@ -45,8 +45,8 @@ def check_equal(plan: Plan, costs: dict[str, dict[str, Any]]) -> None:
     """Check that networks cost what the plan says that they share.
 
     Args:
-        plan: The plan.
-        costs: Name of a network → its cost.
+        plan (Plan): The plan.
+        costs (dict[str, dict[str, Any]]): Name of a network → its cost.
 
     Raises:
         ConfigError: One deviates from the reference network by too much.

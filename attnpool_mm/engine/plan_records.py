@@ -91,11 +91,11 @@ def record_of(
     """The record of one training.
 
     Args:
-        run: The training.
-        digest: That of its config.
-        cost: What its network costs.
-        trained: What came of it.
-        threads: Threads that a process of PyTorch's had on the CPU.
+        run (Run): The training.
+        digest (str): That of its config.
+        cost (Mapping[str, Any]): What its network costs.
+        trained (Trained): What came of it.
+        threads (int): Threads that a process of PyTorch's had on the CPU.
     """
     return dict(
         name=run.name,
@@ -118,10 +118,10 @@ def write_records(
     """Write a plan's results at once: a kill, or a full disk, leaves those of before.
 
     Args:
-        path: The file.
-        plan: The plan.
-        records: Name → record.
-        timing: Times of training steps, if they were measured.
+        path (Path): The file.
+        plan (Plan): The plan.
+        records (Mapping[str, Record]): Name → record.
+        timing (dict | None): Times of training steps, if they were measured.
 
     Raises:
         ConfigError: It cannot be written.

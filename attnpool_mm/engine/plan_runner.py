@@ -34,9 +34,9 @@ class PlanRunner:
     """The trainings of a plan, those that are done and those that are not.
 
     Args:
-        plan: The plan.
-        json_path: The file of its results. Runs that it holds, of the same configs, are
-            not repeated.
+        plan (Plan): The plan.
+        json_path (Path): The file of its results. Runs that it holds, of the same
+            configs, are not repeated.
 
     Attributes:
         runs: Name → training.
@@ -72,7 +72,7 @@ class PlanRunner:
         """The first training of each network.
 
         Args:
-            names: Of these trainings. Default: all.
+            names (Iterable[str] | None): Of these trainings. Default: all.
         """
         seen = set()
         for name in self.runs if names is None else names:
@@ -107,10 +107,11 @@ class PlanRunner:
         """Train what is missing; the file of results grows as trainings end.
 
         Args:
-            folder: The folder for the trainings.
-            script: The path of `tools/train.py`.
-            jobs: How many run at once.
-            report: Gets a line for each that ends, with the time that is left.
+            folder (Path): The folder for the trainings.
+            script (Path): The path of `tools/train.py`.
+            jobs (int): How many run at once. Default: 1.
+            report (Callable[[str], None]): Gets a line for each that ends, with the
+                time that is left. Default: print.
 
         Raises:
             ConfigError: As in `check`; or the folder holds other trainings or is in
@@ -143,7 +144,7 @@ class PlanRunner:
         """Time training steps of every network, and write them beside the results.
 
         Args:
-            rounds: As in `time_steps`.
+            rounds (int): As in `time_steps`.
 
         Raises:
             ConfigError: A section, an argument or the data are not there.
@@ -213,10 +214,11 @@ def seconds_left(
     Those of other networks are estimated by a line over the FLOPs.
 
     Args:
-        took: Network → the seconds that its trainings took.
-        flops: Network → its FLOPs.
-        waiting: The network of each training that is left.
-        jobs: How many run at once.
+        took (Mapping[str, Sequence[float]]): Network → the seconds that its trainings
+            took.
+        flops (Mapping[str, float]): Network → its FLOPs.
+        waiting (Sequence[str]): The network of each training that is left.
+        jobs (int): How many run at once.
 
     Returns:
         Seconds; None while no training has ended well.

@@ -35,8 +35,9 @@ def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> No
     that is true, or to read them from its folder if it has no `ann_file`.
 
     Args:
-        cfg: The whole config.
-        which: The loaders to check, of `train`, `val` and `test`.
+        cfg (Config): The whole config.
+        which (Sequence[str]): The loaders to check, of `train`, `val` and `test`.
+            Default: ('train', 'val').
 
     Raises:
         ConfigError: If a path does not exist, naming its key in the config.
@@ -82,9 +83,9 @@ def check_resumable(path: str, trust: bool = False, optimizer: bool = True) -> N
     """Check that a local checkpoint holds a training to go on with.
 
     Args:
-        path: The checkpoint.
-        trust: As in `load_checkpoint_file`.
-        optimizer: As in `check_training`.
+        path (str): The checkpoint.
+        trust (bool): As in `load_checkpoint_file`. Default: False.
+        optimizer (bool): As in `check_training`. Default: True.
 
     Raises:
         ConfigError: If it is not there, is refused, holds weights alone, or does not

@@ -24,10 +24,10 @@ def check_training(checkpoint: dict, name: str, optimizer: bool = True) -> None:
     """Check that a checkpoint holds a training, and says how far it is.
 
     Args:
-        checkpoint: What the file holds.
-        name: What errors call it.
-        optimizer: Whether an optimizer must be in it, which a training without
-            `save_optimizer` does not write.
+        checkpoint (dict): What the file holds.
+        name (str): What errors call it.
+        optimizer (bool): Whether an optimizer must be in it, which a training without
+            `save_optimizer` does not write. Default: True.
 
     Raises:
         ConfigError: It has no message hub, epoch or iteration, or an optimizer without
@@ -60,9 +60,9 @@ def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
     """Check that a run's optimizer and schedulers take the state of a checkpoint.
 
     Args:
-        runner: The run, whose optimizer and schedulers are built.
-        checkpoint: What the file holds.
-        name: What errors call it.
+        runner (Runner): The run, whose optimizer and schedulers are built.
+        checkpoint (dict): What the file holds.
+        name (str): What errors call it.
 
     Raises:
         ConfigError: They do not.

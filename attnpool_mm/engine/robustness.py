@@ -28,13 +28,13 @@ class RobustnessHook(Hook):
     measures and the others wait.
 
     Args:
-        num_images: How many test images, spread evenly. Default: all.
-        max_shift: As in `shift_consistency`.
-        corruptions: Names of corruptions. Default: the 15 common ones.
-        severity: Of the corruptions, 1 to 5.
-        seed: Of the shifts and the corruptions.
-        cache: A folder that keeps corrupted images, for the next training on the same
-            data. Default: none is kept.
+        num_images (int | None): How many test images, spread evenly. Default: all.
+        max_shift (int): As in `shift_consistency`. Default: 4.
+        corruptions (Sequence[str]): Names of corruptions. Default: the 15 common ones.
+        severity (int): Of the corruptions, 1 to 5. Default: 3.
+        seed (int): Of the shifts and the corruptions. Default: 0.
+        cache (str | Path | None): A folder that keeps corrupted images, for the next
+            training on the same data. Default: none is kept.
 
     Raises:
         ConfigError: An argument is wrong, or imagecorruptions is not installed; before

@@ -29,11 +29,12 @@ def start_script(
     a new one.
 
     Args:
-        script: The script.
-        arguments: Its command line.
-        output: What it prints is appended to this file.
-        environment: Variables that it gets besides those of this process.
-        lock: An open file that the process keeps open.
+        script (Path): The script.
+        arguments (Sequence[str | Path]): Its command line.
+        output (Path): What it prints is appended to this file.
+        environment (Mapping[str, str]): Variables that it gets besides those of this
+            process.
+        lock (IO): An open file that the process keeps open.
     """
     method = "spawn" if torch.cuda.is_available() else "forkserver"
     context = get_context(method)
@@ -70,8 +71,8 @@ def environment_of(slot: int, jobs: int) -> dict[str, str]:
     """The variables of one of several processes at once.
 
     Args:
-        slot: Its number, from 0.
-        jobs: How many run at once. They take turns at the GPUs.
+        slot (int): Its number, from 0.
+        jobs (int): How many run at once. They take turns at the GPUs.
     """
     variables = {"OMP_NUM_THREADS": str(threads_each(jobs))}
     count = torch.cuda.device_count()

@@ -43,8 +43,8 @@ class SPEMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     counts nor clips the penalty, as it would in the loss.
 
     Args:
-        optim_wrapper_cfg: As for the default constructor.
-        paramwise_cfg: As for the default constructor.
+        optim_wrapper_cfg (dict): As for the default constructor.
+        paramwise_cfg (dict | None): As for the default constructor. Default: None.
 
     Raises:
         ConfigError: The optimizer has no weight decay, or does not let its parameters
@@ -146,7 +146,8 @@ class SPEMLoggerHook(Hook):
     `pooling` is not 'adaptive' has no λ to record, and no penalty.
 
     Args:
-        interval: Iterations between two records of λ, counted over all epochs.
+        interval (int): Iterations between two records of λ, counted over all epochs.
+            Default: 10.
 
     Raises:
         ConfigError: `interval` is not a positive integer; or, before the training,

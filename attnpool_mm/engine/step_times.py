@@ -30,8 +30,8 @@ def time_steps(configs: Mapping[str, Config], rounds: int) -> dict[str, float]:
     alike: only ratios within one call mean something.
 
     Args:
-        configs: Name → whole config, all of one scope.
-        rounds: Steps of each that count.
+        configs (Mapping[str, Config]): Name → whole config, all of one scope.
+        rounds (int): Steps of each that count.
     """
     device = torch.device(get_device())
     steps = {name: _step(cfg, device) for name, cfg in configs.items()}

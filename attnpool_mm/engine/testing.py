@@ -28,10 +28,11 @@ def run_test(
     Nothing stays of the run: its logs go to a folder that is deleted.
 
     Args:
-        cfg: A whole config; it stays as it is.
-        checkpoint: The file with the weights.
-        trust: As in `load_checkpoint_file`.
-        partial: Whether the checkpoint may lack some of the model's weights.
+        cfg (Config): A whole config; it stays as it is.
+        checkpoint (str): The file with the weights.
+        trust (bool): As in `load_checkpoint_file`. Default: False.
+        partial (bool): Whether the checkpoint may lack some of the model's weights.
+            Default: False.
 
     Raises:
         ConfigError: The checkpoint cannot be read, or is not of the model.

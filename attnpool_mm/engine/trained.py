@@ -48,8 +48,9 @@ def load_trained(cfg: Config, args: argparse.Namespace) -> nn.Module:
     Its scope becomes MMEngine's default scope.
 
     Args:
-        cfg: A whole config; it stays as it is.
-        args: `checkpoint`, `partial` and `trust_checkpoint` of the command line.
+        cfg (Config): A whole config; it stays as it is.
+        args (argparse.Namespace): `checkpoint`, `partial` and `trust_checkpoint` of the
+            command line.
 
     Raises:
         ConfigError: The checkpoint cannot be read, or its weights are not the model's.
@@ -74,11 +75,11 @@ def network_inputs(
     Those of the training set go through the test pipeline, too, without augmentation.
 
     Args:
-        cfg: The model's whole config.
-        model: The model, whose preprocessor is applied.
-        split: 'train', 'val' or 'test'.
-        count: How many; spread evenly over the data set, since some are sorted by
-            class. Default: all.
+        cfg (Config): The model's whole config.
+        model (nn.Module): The model, whose preprocessor is applied.
+        split (str): 'train', 'val' or 'test'. Default: 'test'.
+        count (int | None): How many; spread evenly over the data set, since some are
+            sorted by class. Default: all.
 
     Returns:
         Batches of one image, (1, C, H, W), each made when it is asked for.

@@ -32,8 +32,9 @@ def check_parts(cfg: Config, needed: str) -> None:
     """Check that a config has a model, and what the loops need.
 
     Args:
-        cfg: The whole config.
-        needed: `train` or `test`: the loop that runs. The others may be absent whole.
+        cfg (Config): The whole config.
+        needed (str): `train` or `test`: the loop that runs. The others may be absent
+            whole.
 
     Raises:
         ConfigError: Something is missing, or is no dict; names the config's file.

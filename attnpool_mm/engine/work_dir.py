@@ -19,9 +19,10 @@ def check_folder(name: str, path: str | Path, hint: str = "") -> None:
     """Check that files can be written to a folder, which may be made.
 
     Args:
-        name: Of the argument that names it, for the message.
-        path: The folder.
-        hint: What the message ends with, where it cannot be written to.
+        name (str): Of the argument that names it, for the message.
+        path (str | Path): The folder.
+        hint (str): What the message ends with, where it cannot be written to. Default:
+            ''.
 
     Raises:
         ConfigError: It is a file, lies below one, or cannot be written to.

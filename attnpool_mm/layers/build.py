@@ -16,11 +16,11 @@ def build_conv(conv_cfg: dict | None, *args: Any, **kwargs: Any) -> nn.Module:
     """Build the convolution that `conv_cfg` names, whatever the default scope is.
 
     Args:
-        conv_cfg: `dict(type=…, …)`; None means `nn.Conv2d`. A bare name is looked up
-            in this package first, `'scope.Name'` in that scope; a class is taken as
-            it is.
-        *args: Arguments of the convolution, those of `nn.Conv2d`.
-        **kwargs: Likewise.
+        conv_cfg (dict | None): `dict(type=…, …)`; None means `nn.Conv2d`. A bare name
+            is looked up in this package first, `'scope.Name'` in that scope; a class is
+            taken as it is.
+        *args (Any): Arguments of the convolution, those of `nn.Conv2d`.
+        **kwargs (Any): Likewise.
 
     Raises:
         ConfigError: `conv_cfg` has no type, or one that is not registered, or an
@@ -44,7 +44,7 @@ def resolve_conv_cfg(conv_cfg: dict | None) -> dict | None:
     this package's convolutions: they get the prefix.
 
     Args:
-        conv_cfg: As in `build_conv`.
+        conv_cfg (dict | None): As in `build_conv`.
 
     Raises:
         ConfigError: As in `build_conv`.

@@ -24,9 +24,9 @@ class KernelAttention(nn.Module):
     """The weights that mix the kernels, softmax(fc2(ReLU(fc1(GAP(x)))) / T).
 
     Args:
-        in_channels: Channels C of the input; fc1 has C // 4 + 1 outputs, or as many
-            as there are kernels for an image's 3 channels.
-        num_kernels: Number K of kernels.
+        in_channels (int): Channels C of the input; fc1 has C // 4 + 1 outputs, or as
+            many as there are kernels for an image's 3 channels.
+        num_kernels (int): Number K of kernels.
     """
 
     def __init__(self, in_channels: int, num_kernels: int):
@@ -64,17 +64,17 @@ class DynamicConv2d(_ConvNd):
     compute what the plain convolution does; the keys of the attention are missing.
 
     Args:
-        in_channels: Channels C of the input.
-        out_channels: Channels of the output.
-        kernel_size: As in `nn.Conv2d`.
-        stride: As in `nn.Conv2d`.
-        padding: As in `nn.Conv2d`.
-        dilation: As in `nn.Conv2d`.
-        groups: As in `nn.Conv2d`.
-        bias: As in `nn.Conv2d`; each kernel has its own.
-        padding_mode: As in `nn.Conv2d`.
-        num_kernels: Number K of kernels.
-        temperature: T until a hook or a state dict changes it.
+        in_channels (int): Channels C of the input.
+        out_channels (int): Channels of the output.
+        kernel_size (int | tuple[int, int]): As in `nn.Conv2d`.
+        stride (int | tuple[int, int]): As in `nn.Conv2d`. Default: 1.
+        padding (int | tuple[int, int] | str): As in `nn.Conv2d`. Default: 0.
+        dilation (int | tuple[int, int]): As in `nn.Conv2d`. Default: 1.
+        groups (int): As in `nn.Conv2d`. Default: 1.
+        bias (bool): As in `nn.Conv2d`; each kernel has its own. Default: True.
+        padding_mode (str): As in `nn.Conv2d`. Default: 'zeros'.
+        num_kernels (int): Number K of kernels. Default: 4.
+        temperature (float): T until a hook or a state dict changes it. Default: 34.0.
 
     Raises:
         ConfigError: `num_kernels` is not a positive integer, or `temperature` not a

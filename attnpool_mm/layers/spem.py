@@ -56,9 +56,10 @@ class SPEM(nn.Module):
     as `attention_cfg=dict(type='SPEM')`.
 
     Args:
-        in_channels: Channels C of the input, and of the output.
-        alpha: Factor α of the penalty; 0 for none.
-        pooling: 'adaptive' is SPEM; 'max', 'min' or 'avg' pools that alone.
+        in_channels (int): Channels C of the input, and of the output.
+        alpha (float): Factor α of the penalty; 0 for none. Default: 0.1.
+        pooling (str): 'adaptive' is SPEM; 'max', 'min' or 'avg' pools that alone.
+            Default: 'adaptive'.
 
     Raises:
         ConfigError: `in_channels` is not a positive integer, `alpha` is negative or no
@@ -240,7 +241,8 @@ def spem_penalty(model: nn.Module) -> Tensor:
     does the same.
 
     Args:
-        model: Any module; its SPEM layers with a `p` are counted, 0 where it has none.
+        model (nn.Module): Any module; its SPEM layers with a `p` are counted, 0 where
+            it has none.
 
     Returns:
         A scalar, differentiable.

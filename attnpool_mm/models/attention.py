@@ -26,9 +26,9 @@ def attention_cfg_by_stage(attention_cfg: Any, num_stages: int) -> list[dict | N
     """The attention's config for each stage; None where the stage has none.
 
     Args:
-        attention_cfg: None, one dict for every stage, or a list with a dict or None a
-            stage.
-        num_stages: Number of stages.
+        attention_cfg (Any): None, one dict for every stage, or a list with a dict or
+            None a stage.
+        num_stages (int): Number of stages.
 
     Raises:
         ConfigError: It is something else.
@@ -49,12 +49,12 @@ def build_attention(cfg: dict, channels: int) -> nn.Module:
     """Build the attention layer that `cfg` names, whatever the default scope is.
 
     Args:
-        cfg: `dict(type=…, …)`. A bare name is one of this package's layers,
+        cfg (dict): `dict(type=…, …)`. A bare name is one of this package's layers,
             MMPretrain's `SELayer` or an MMCV plugin layer (`ContextBlock`,
-            `GeneralizedAttention`, `NonLocal2d`); `'scope.Name'` is looked up in
-            that scope. Any registered module will do that takes `in_channels` or
-            `channels` and returns a map of its input's shape.
-        channels: Channels of the input, unless `cfg` has them.
+            `GeneralizedAttention`, `NonLocal2d`); `'scope.Name'` is looked up in that
+            scope. Any registered module will do that takes `in_channels` or `channels`
+            and returns a map of its input's shape.
+        channels (int): Channels of the input, unless `cfg` has them.
 
     Raises:
         ConfigError: `cfg` has no type, or one that is not registered or is no
@@ -129,9 +129,9 @@ class AttentionInBlock:
     The layer is the block's `attention`; all other names stay.
 
     Args:
-        *args: Arguments of the block.
-        attention_cfg: As `cfg` in `build_attention`.
-        **kwargs: Arguments of the block.
+        *args (Any): Arguments of the block.
+        attention_cfg (dict): As `cfg` in `build_attention`.
+        **kwargs (Any): Arguments of the block.
     """
 
     def __init__(self, *args: Any, attention_cfg: dict, **kwargs: Any):

@@ -25,12 +25,13 @@ def AttnPoolClassifier(
     keyword does: `head.in_channels` need not be changed with it.
 
     Args:
-        backbone: The backbone, or its config.
-        neck: A neck that keeps the channels, or its config. Default:
-            `GlobalAveragePooling`.
-        head: The head, or its config, in which `in_channels`, where not given, is
-            the number of channels of the backbone's last output.
-        **kwargs: Other arguments of `ImageClassifier`.
+        backbone (dict | nn.Module): The backbone, or its config.
+        neck (dict | nn.Module | None): A neck that keeps the channels, or its config.
+            Default: `GlobalAveragePooling`.
+        head (dict | nn.Module | None): The head, or its config, in which `in_channels`,
+            where not given, is the number of channels of the backbone's last output.
+            Default: None.
+        **kwargs (Any): Other arguments of `ImageClassifier`.
 
     Raises:
         ConfigError: `head` needs `in_channels`, and the backbone does not say how

@@ -19,11 +19,12 @@ def convert(
     """Let places of a network run at stride 1, and put pools there.
 
     Args:
-        model: The network; it is changed.
-        pairs: The places, each with the config of its pool.
-        position: As in `pool_downsampling`.
-        sequences: Names of the `nn.Sequential`s that the network calls; it may take
-            the parts of another one by itself.
+        model (nn.Module): The network; it is changed.
+        pairs (Sequence[tuple[Shrinking, dict]]): The places, each with the config of
+            its pool.
+        position (str): As in `pool_downsampling`.
+        sequences (Collection[str]): Names of the `nn.Sequential`s that the network
+            calls; it may take the parts of another one by itself.
 
     Returns:
         The pools' names, each with the name of the module beside it.

@@ -31,14 +31,14 @@ def AttnPoolDetector(
     anchors and RoIs must be, and are checked.
 
     Args:
-        detector: Name of the detector, e.g. 'FasterRCNN' or 'SingleStageDetector', or
-            its class.
-        backbone: The backbone, or its config: any that gives maps.
-        neck: Config of the neck, or a list of them. Where the (first) neck's
-            `in_channels` is None, it is filled in, and so are the first of the
-            `out_channels` of an `SSDNeck`.
-        **kwargs: Other arguments of the detector. A `bbox_head.in_channels` that is
-            None is filled in with the channels that the head gets.
+        detector (str | type): Name of the detector, e.g. 'FasterRCNN' or
+            'SingleStageDetector', or its class.
+        backbone (dict | nn.Module): The backbone, or its config: any that gives maps.
+        neck (dict | Sequence[dict] | None): Config of the neck, or a list of them.
+            Where the (first) neck's `in_channels` is None, it is filled in, and so are
+            the first of the `out_channels` of an `SSDNeck`. Default: None.
+        **kwargs (Any): Other arguments of the detector. A `bbox_head.in_channels` that
+            is None is filled in with the channels that the head gets.
 
     Raises:
         ConfigError: There is no such detector, it does not take these arguments, or

@@ -32,7 +32,7 @@ def check_detector(model: nn.Module) -> None:
     and necks that do not run without values, and of heads without channels or strides.
 
     Args:
-        model: The detector, without a model wrapper.
+        model (nn.Module): The detector, without a model wrapper.
 
     Raises:
         ConfigError: They do not fit; the message names the keys, and what is right.
@@ -76,7 +76,7 @@ def outputs_of(backbone: nn.Module) -> tuple[list[int], list[int]] | None:
     run without values. None where it does not run so, or does not give maps.
 
     Args:
-        backbone: The backbone; it is not changed.
+        backbone (nn.Module): The backbone; it is not changed.
 
     Example:
         >>> from mmdet.models import ResNet
@@ -97,8 +97,8 @@ def neck_channels(kind: Any, channels: Sequence[int]) -> list[int]:
     """A neck's `in_channels`, in its own order: a `YOLOV3Neck` has the last map first.
 
     Args:
-        kind: The neck's class, or its name.
-        channels: Those of the backbone's maps.
+        kind (Any): The neck's class, or its name.
+        channels (Sequence[int]): Those of the backbone's maps.
     """
     name = str(getattr(kind, "__name__", kind)).rsplit(".", 1)[-1]
     return list(channels)[:: -1 if name == "YOLOV3Neck" else 1]

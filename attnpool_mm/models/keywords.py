@@ -88,7 +88,8 @@ def arch_to_config(arch: str) -> dict[str, Any]:
     """The backbone's config that an architecture keyword of the authors stands for.
 
     Args:
-        arch: `[prepool-POOL-STRIDE-]BACKBONE-POOL-STRIDES` in upper or lower case.
+        arch (str): `[prepool-POOL-STRIDE-]BACKBONE-POOL-STRIDES` in upper or lower
+            case.
 
             - BACKBONE: `resnet18`, `resnet50` (pools at the stages' ends),
               `resnet18_v2`, `resnet50_v2` (after the first block), `mobilenet`
@@ -375,8 +376,8 @@ def AttnPoolBackbone(arch: str, **kwargs: Any) -> nn.Module:
     """Build the backbone that an architecture keyword stands for.
 
     Args:
-        arch: The keyword, as `arch_to_config` takes it.
-        **kwargs: Other arguments of the backbone: `out_indices`, `frozen_stages`,
+        arch (str): The keyword, as `arch_to_config` takes it.
+        **kwargs (Any): Other arguments of the backbone: `out_indices`, `frozen_stages`,
             `norm_eval`, `norm_cfg`, `with_cp`, `init_cfg`, ….
 
     Raises:

@@ -28,12 +28,13 @@ class LIPBottleneck(Bottleneck):
     as it was.
 
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: Stride of the block.
-        downsample: The shortcut's convolution, with the stride, and norm.
-        hidden_channels: Width of the hidden layers.
-        **kwargs: The parent's other arguments.
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        stride (int): Stride of the block. Default: 1.
+        downsample (nn.Sequential | None): The shortcut's convolution, with the stride,
+            and norm. Default: None.
+        hidden_channels (int): Width of the hidden layers. Default: 128.
+        **kwargs (Any): The parent's other arguments.
 
     Raises:
         ConfigError: `style` is not 'pytorch', or the shortcut has an average pool.
@@ -102,14 +103,17 @@ class LIPResNet(AttnPoolResNet):
     each stage with a stride, which is 1×1 here.
 
     Args:
-        depth: 50, 101 or 152.
-        strides: Stride of each stage.
-        hidden_channels: Width of the hidden layers of the blocks' logits.
-        num_stages: Stages of the network, 1 to 4.
-        dilations: Dilation of each stage. Default: 1.
-        out_indices: Stages whose outputs are returned. Default: the last.
-        conv_cfg: Type of the convolutions but those in pools. Default: `nn.Conv2d`.
-        **kwargs: The other arguments of MMPretrain's ResNet: `frozen_stages`,
+        depth (int): 50, 101 or 152.
+        strides (Sequence[int]): Stride of each stage. Default: (1, 2, 2, 2).
+        hidden_channels (int): Width of the hidden layers of the blocks' logits.
+            Default: 128.
+        num_stages (int): Stages of the network, 1 to 4. Default: 4.
+        dilations (Sequence[int] | None): Dilation of each stage. Default: 1.
+        out_indices (Sequence[int] | None): Stages whose outputs are returned. Default:
+            the last.
+        conv_cfg (dict | None): Type of the convolutions but those in pools. Default:
+            `nn.Conv2d`.
+        **kwargs (Any): The other arguments of MMPretrain's ResNet: `frozen_stages`,
             `norm_eval`, `with_cp`, `init_cfg`, …; `style` and `avg_down` stay as they
             are there by default.
 
@@ -180,9 +184,10 @@ def LIPDenseNet(
     by name.
 
     Args:
-        depth: 121, 161, 169 or 201.
-        hidden_channels: Width of the hidden layers of the transitions' logits.
-        **kwargs: The other arguments of MMPretrain's DenseNet.
+        depth (int): 121, 161, 169 or 201. Default: 121.
+        hidden_channels (int): Width of the hidden layers of the transitions' logits.
+            Default: 128.
+        **kwargs (Any): The other arguments of MMPretrain's DenseNet.
 
     Returns:
         The DenseNet, with `out_channels` and `out_strides`.

@@ -26,23 +26,27 @@ class AttnPoolMobileNetV2(MobileNetV2):
     `layer<i>.<j>.conv.attention.*`.
 
     Args:
-        strides: Stride of each of the seven stages.
-        pool_cfg: Config of the pool that replaces the strided convolution of the
-            stages with stride > 1, or a list with a config a stage; None means
-            the strided convolution.
-        pool_position: 'stage_start' pools the stage's input; 'first_block' pools
-            after the first inverted residual.
-        stem_pool_cfg: Config of a pool after the stem's convolution (stride 2
-            unless it says otherwise).
-        stem_stride: Stride of the stem's convolution, 2 or 1.
-        out_indices: Stages whose outputs are returned, 7 for the last convolution.
-        attention_cfg: Config of an attention layer, e.g. `dict(type='SPEM')`, after
-            the last norm of every inverted residual, and before the sum in those
-            that have a shortcut; or a list with a config or None a stage.
-        conv_cfg: Type of the convolutions, e.g. `dict(type='DynamicConv2d')`; a pool
-            takes a `conv_cfg` of its own. Default: `nn.Conv2d`.
-        in_channels: Channels of the image, 1 for a grey one.
-        **kwargs: The parent's other arguments: `widen_factor`, `frozen_stages`,
+        strides (Sequence[int]): Stride of each of the seven stages. Default: (1, 2, 2,
+            2, 1, 2, 1).
+        pool_cfg (dict | Sequence[dict | None] | None): Config of the pool that replaces
+            the strided convolution of the stages with stride > 1, or a list with a
+            config a stage; None means the strided convolution. Default: None.
+        pool_position (str): 'stage_start' pools the stage's input; 'first_block' pools
+            after the first inverted residual. Default: 'stage_start'.
+        stem_pool_cfg (dict | None): Config of a pool after the stem's convolution
+            (stride 2 unless it says otherwise). Default: None.
+        stem_stride (int): Stride of the stem's convolution, 2 or 1. Default: 2.
+        out_indices (Sequence[int]): Stages whose outputs are returned, 7 for the last
+            convolution. Default: (7,).
+        attention_cfg (dict | Sequence[dict | None] | None): Config of an attention
+            layer, e.g. `dict(type='SPEM')`, after the last norm of every inverted
+            residual, and before the sum in those that have a shortcut; or a list with a
+            config or None a stage. Default: None.
+        conv_cfg (dict | None): Type of the convolutions, e.g.
+            `dict(type='DynamicConv2d')`; a pool takes a `conv_cfg` of its own. Default:
+            `nn.Conv2d`.
+        in_channels (int): Channels of the image, 1 for a grey one. Default: 3.
+        **kwargs (Any): The parent's other arguments: `widen_factor`, `frozen_stages`,
             `norm_eval`, `with_cp`, `init_cfg`, ….
 
     Attributes:

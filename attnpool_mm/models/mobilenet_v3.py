@@ -20,16 +20,20 @@ class AttnPoolMobileNetV3(MobileNetV3):
     MobileNetV3 load by name; a pool adds the keys `layer<i>.pool.*`.
 
     Args:
-        arch: 'small', 'small_075', 'small_050' (11 blocks) or 'large' (15).
-        strides: Stride of each block. Default: those of the published network.
-        pool_cfg: Config of the pool that replaces the strided convolution of the
-            blocks with stride > 1, or a list with a config a block; None means the
-            strided convolution.
-        out_indices: Blocks whose outputs are returned: 0 for the stem, 1 for the first
-            block, one past the last block for the last convolution. Default: that.
-        conv_cfg: Type of the convolutions, e.g. `dict(type='DynamicConv2d')`; a pool
-            takes a `conv_cfg` of its own. Default: `nn.Conv2d`.
-        **kwargs: The parent's other arguments.
+        arch (str): 'small', 'small_075', 'small_050' (11 blocks) or 'large' (15).
+            Default: 'small'.
+        strides (Sequence[int] | None): Stride of each block. Default: those of the
+            published network.
+        pool_cfg (dict | Sequence[dict | None] | None): Config of the pool that replaces
+            the strided convolution of the blocks with stride > 1, or a list with a
+            config a block; None means the strided convolution. Default: None.
+        out_indices (Sequence[int] | None): Blocks whose outputs are returned: 0 for the
+            stem, 1 for the first block, one past the last block for the last
+            convolution. Default: that.
+        conv_cfg (dict | None): Type of the convolutions, e.g.
+            `dict(type='DynamicConv2d')`; a pool takes a `conv_cfg` of its own. Default:
+            `nn.Conv2d`.
+        **kwargs (Any): The parent's other arguments.
 
     Attributes:
         out_channels: Channels of each output.

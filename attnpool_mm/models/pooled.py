@@ -39,19 +39,20 @@ def pool_downsampling(
     freezing, `norm_eval`, checkpointing, layer-wise learning rates.
 
     Args:
-        model: A network on images (B, C, H, W), built from modules: PyTorch's,
-            torchvision's, timm's, OpenMMLab's or your own.
-        pool_cfg: The pool, `dict(type=…, …)` as in `build_pool`, or a list with one,
-            or None (the place stays as it is), a place.
-        stages: The places, by index (0 is the first, see `find_shrinkings` or
-            `tools/misc/print_arch.py`) or by the name of a module at or around them.
-            Default: all but the stem's.
-        position: Where the pool goes: 'block_end', after the block that shrank;
+        model (nn.Module): A network on images (B, C, H, W), built from modules:
+            PyTorch's, torchvision's, timm's, OpenMMLab's or your own.
+        pool_cfg (dict | Sequence[dict | None]): The pool, `dict(type=…, …)` as in
+            `build_pool`, or a list with one, or None (the place stays as it is), a
+            place.
+        stages (Sequence[int | str] | None): The places, by index (0 is the first, see
+            `find_shrinkings` or `tools/misc/print_arch.py`) or by the name of a module
+            at or around them. Default: all but the stem's.
+        position (str): Where the pool goes: 'block_end', after the block that shrank;
             'stage_end', after the stage around it, or without one after the last block
             before the next place, so that the whole stage runs at full resolution;
-            'stage_start', before the block.
-        image_size: Height and width in pixels of an image that the network takes. Only
-            shapes are made of it.
+            'stage_start', before the block. Default: 'block_end'.
+        image_size (Sequence[int]): Height and width in pixels of an image that the
+            network takes. Only shapes are made of it. Default: (224, 224).
 
     Returns:
         `model` itself.
@@ -119,12 +120,13 @@ def PooledBackbone(
     """Build a backbone of any framework, and pool its map as `pool_downsampling` does.
 
     Args:
-        backbone: Config of the backbone, e.g. `dict(type='mmpretrain.RegNet', …)`, or
-            the backbone.
-        pool_cfg: As in `pool_downsampling`, as are the others. None pools nothing.
-        stages: Default: all places but the stem's.
-        position: 'block_end', 'stage_end' or 'stage_start'.
-        image_size: Height and width in pixels.
+        backbone (dict | nn.Module): Config of the backbone, e.g.
+            `dict(type='mmpretrain.RegNet', …)`, or the backbone.
+        pool_cfg (dict | Sequence[dict | None] | None): As in `pool_downsampling`, as
+            are the others. None pools nothing.
+        stages (Sequence[int | str] | None): Default: all places but the stem's.
+        position (str): 'block_end', 'stage_end' or 'stage_start'. Default: 'block_end'.
+        image_size (Sequence[int]): Height and width in pixels. Default: (224, 224).
 
     Returns:
         The backbone, an object of its own class.
@@ -152,8 +154,9 @@ def set_outputs(model: nn.Module, image_size: Sequence[int] = (224, 224)) -> Non
     """Set `out_channels` and `out_strides` of a network from a run on shapes alone.
 
     Args:
-        model: A network whose outputs are maps; another stays as it is.
-        image_size: Height and width in pixels of an image that it takes.
+        model (nn.Module): A network whose outputs are maps; another stays as it is.
+        image_size (Sequence[int]): Height and width in pixels of an image that it
+            takes. Default: (224, 224).
 
     Raises:
         ConfigError: The network does not run on such an image.
@@ -312,8 +315,9 @@ class _LayerDepth:
     """`get_layer_depth` of a network in which a pool counts as the block beside it.
 
     Args:
-        model: The network.
-        neighbours: The names of the pools, each with that of the module beside it.
+        model (nn.Module): The network.
+        neighbours (dict[str, str]): The names of the pools, each with that of the
+            module beside it.
     """
 
     def __init__(self, model: nn.Module, neighbours: dict[str, str]):

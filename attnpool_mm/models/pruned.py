@@ -33,11 +33,12 @@ def PrunedModel(
     they are, `model.backbone` for example. Nothing but this package is needed.
 
     Args:
-        network: Type of the network, e.g. 'mmpretrain.ImageClassifier'.
-        shapes: Name in the state dict → shape, such as '32x3x7x7', of each tensor that
-            is narrower than in the whole network.
-        image_size: Height and width in pixels of an image that the network takes.
-        **kwargs: Arguments of the network.
+        network (str | type): Type of the network, e.g. 'mmpretrain.ImageClassifier'.
+        shapes (Mapping[str, str]): Name in the state dict → shape, such as '32x3x7x7',
+            of each tensor that is narrower than in the whole network.
+        image_size (Sequence[int]): Height and width in pixels of an image that the
+            network takes. Default: (224, 224).
+        **kwargs (Any): Arguments of the network.
 
     Returns:
         The network, an object of its own class.
@@ -82,8 +83,8 @@ def narrow(model: nn.Module, shapes: Mapping[str, str]) -> None:
     """Cut tensors of a network in place; each keeps its first values.
 
     Args:
-        model: The network.
-        shapes: As in `PrunedModel`. What layers say of their sizes
+        model (nn.Module): The network.
+        shapes (Mapping[str, str]): As in `PrunedModel`. What layers say of their sizes
             (`out_channels`, `groups`) follows.
 
     Raises:
@@ -199,8 +200,9 @@ def set_channels(model: nn.Module, image_size: Sequence[int] = (224, 224)) -> No
     backbone has.
 
     Args:
-        model: A network on images.
-        image_size: Height and width in pixels of an image that it takes.
+        model (nn.Module): A network on images.
+        image_size (Sequence[int]): Height and width in pixels of an image that it
+            takes. Default: (224, 224).
 
     Raises:
         ConfigError: The network does not run on such an image.

@@ -23,25 +23,28 @@ class AttnPoolResNet(ResNet):
     `layer<i>.pool.*`, a stem pool `maxpool.*`, attention `layer<i>.<j>.attention.*`.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
-        strides: Stride of each stage.
-        pool_cfg: Config of the pool that replaces the strided convolution of the
-            stages with stride > 1, or a list with a config a stage; None means
-            the strided convolution.
-        pool_position: 'stage_end' runs the whole stage at stride 1 and pools its
-            output; 'first_block' pools after the first block.
-        stem_pool_cfg: Config of the pool that replaces the stem's max-pool (stride
-            2 unless it says otherwise).
-        stem_stride: Stride of the stem's convolution, 2 or 1.
-        num_stages: Stages of the network, 1 to 4.
-        dilations: Dilation of each stage. Default: 1.
-        out_indices: Stages whose outputs are returned. Default: the last.
-        attention_cfg: Config of an attention layer, e.g. `dict(type='SPEM')`, in
-            every residual block, after its last norm and before the sum; or a list
-            with a config or None a stage.
-        conv_cfg: Type of the convolutions, e.g. `dict(type='DynamicConv2d')`; a pool
-            takes a `conv_cfg` of its own. Default: `nn.Conv2d`.
-        **kwargs: The parent's other arguments: `frozen_stages`, `norm_eval`,
+        depth (int): 18, 34, 50, 101 or 152.
+        strides (Sequence[int]): Stride of each stage. Default: (1, 2, 2, 2).
+        pool_cfg (dict | Sequence[dict | None] | None): Config of the pool that replaces
+            the strided convolution of the stages with stride > 1, or a list with a
+            config a stage; None means the strided convolution. Default: None.
+        pool_position (str): 'stage_end' runs the whole stage at stride 1 and pools its
+            output; 'first_block' pools after the first block. Default: 'stage_end'.
+        stem_pool_cfg (dict | None): Config of the pool that replaces the stem's
+            max-pool (stride 2 unless it says otherwise). Default: None.
+        stem_stride (int): Stride of the stem's convolution, 2 or 1. Default: 2.
+        num_stages (int): Stages of the network, 1 to 4. Default: 4.
+        dilations (Sequence[int] | None): Dilation of each stage. Default: 1.
+        out_indices (Sequence[int] | None): Stages whose outputs are returned. Default:
+            the last.
+        attention_cfg (dict | Sequence[dict | None] | None): Config of an attention
+            layer, e.g. `dict(type='SPEM')`, in every residual block, after its last
+            norm and before the sum; or a list with a config or None a stage. Default:
+            None.
+        conv_cfg (dict | None): Type of the convolutions, e.g.
+            `dict(type='DynamicConv2d')`; a pool takes a `conv_cfg` of its own. Default:
+            `nn.Conv2d`.
+        **kwargs (Any): The parent's other arguments: `frozen_stages`, `norm_eval`,
             `with_cp`, `init_cfg`, ….
 
     Attributes:

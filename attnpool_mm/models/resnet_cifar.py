@@ -27,18 +27,19 @@ class AttnPoolResNetCIFAR(AttnPoolResNet):
     those of `AttnPoolResNet`.
 
     Args:
-        depth: 6n + 2 with basic blocks, 9n + 2 with bottlenecks, for n blocks a stage.
-        block: 'bottleneck' or 'basic'.
-        strides: Stride of each stage.
-        stem_stride: Stride of the stem's convolution.
-        stem_channels: Channels of the stem.
-        base_channels: Channels of the first stage's 3×3 convolutions; each next stage
-            has twice as many.
-        zero_init_residual: Start each block's last norm at zero.
-        **kwargs: Other arguments of `AttnPoolResNet`: `pool_cfg`, `pool_position`,
-            `stem_pool_cfg` (a pool after the stem), `attention_cfg`, `conv_cfg`,
-            `out_indices` (default: the last stage), `in_channels`, `frozen_stages`,
-            `norm_eval`, `with_cp`, `drop_path_rate`, `init_cfg`, ….
+        depth (int): 6n + 2 with basic blocks, 9n + 2 with bottlenecks, for n blocks a
+            stage.
+        block (str): 'bottleneck' or 'basic'. Default: 'bottleneck'.
+        strides (Sequence[int]): Stride of each stage. Default: (1, 2, 2).
+        stem_stride (int): Stride of the stem's convolution. Default: 1.
+        stem_channels (int): Channels of the stem. Default: 16.
+        base_channels (int): Channels of the first stage's 3×3 convolutions; each next
+            stage has twice as many. Default: 16.
+        zero_init_residual (bool): Start each block's last norm at zero. Default: False.
+        **kwargs (Any): Other arguments of `AttnPoolResNet`: `pool_cfg`,
+            `pool_position`, `stem_pool_cfg` (a pool after the stem), `attention_cfg`,
+            `conv_cfg`, `out_indices` (default: the last stage), `in_channels`,
+            `frozen_stages`, `norm_eval`, `with_cp`, `drop_path_rate`, `init_cfg`, ….
 
     Attributes:
         out_channels: Channels of each output.
@@ -112,8 +113,9 @@ class AttnPoolResNetCIFAR(AttnPoolResNet):
         and the head comes last. A pool counts as the block beside it.
 
         Args:
-            param_name: Name of the parameter in the whole model.
-            prefix: What stands before the backbone's own names, e.g. 'backbone.'.
+            param_name (str): Name of the parameter in the whole model.
+            prefix (str): What stands before the backbone's own names, e.g. 'backbone.'.
+                Default: ''.
 
         Returns:
             The depth, and the number of depths.

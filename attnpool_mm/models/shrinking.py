@@ -89,8 +89,9 @@ def find_shrinkings(
     the network, unless all places are.
 
     Args:
-        model: Any module that takes images (B, C, H, W); it is not changed.
-        image_size: Height and width of the image in pixels.
+        model (nn.Module): Any module that takes images (B, C, H, W); it is not changed.
+        image_size (Sequence[int]): Height and width of the image in pixels. Default:
+            (224, 224).
 
     Raises:
         ConfigError: `image_size` is not two positive integers, or the network does not

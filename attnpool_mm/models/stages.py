@@ -23,11 +23,11 @@ def pool_stages(
     """Pool the stages of a network that have a pool, and set what its outputs have.
 
     Args:
-        model: The network, built with strides.
-        stages: Names of its stages.
-        strides: Their strides.
-        pools: The pool of each stage, or None.
-        position: As in `pool_downsampling`, or 'first_block' for 'block_end'.
+        model (nn.Module): The network, built with strides.
+        stages (Sequence[str]): Names of its stages.
+        strides (Sequence[int]): Their strides.
+        pools (Sequence[dict | None]): The pool of each stage, or None.
+        position (str): As in `pool_downsampling`, or 'first_block' for 'block_end'.
     """
     # Large enough for the last map; a layer of attention may square it.
     side = LARGE if math.prod(strides) < LARGE // 100 else HUGE
@@ -81,9 +81,9 @@ def pool_cfg_by_stage(pool_cfg: Any, strides: Sequence[int]) -> list[dict | None
     """The pool's config for each stage; None where the stage has no pool.
 
     Args:
-        pool_cfg: None, one dict for every stage, or a list with a dict or None a
+        pool_cfg (Any): None, one dict for every stage, or a list with a dict or None a
             stage. A stage with stride 1 has no pool, whatever is given for it.
-        strides: Stride of each stage.
+        strides (Sequence[int]): Stride of each stage.
 
     Raises:
         ConfigError: The list has the wrong length, or an entry is no dict.

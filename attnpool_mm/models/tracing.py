@@ -74,8 +74,8 @@ def trace(network: nn.Module, image_size: Sequence[int]) -> Run:
     """Run a network without values on one image, and note its modules' calls.
 
     Args:
-        network: What `shapes_only` yields.
-        image_size: Height and width of the image in pixels.
+        network (nn.Module): What `shapes_only` yields.
+        image_size (Sequence[int]): Height and width of the image in pixels.
 
     Raises:
         ConfigError: `image_size` is not two positive integers, or the network does not

@@ -39,14 +39,17 @@ class AdaptiveExponentialPool2d(WeightedPool2d):
     the output's size is the paper's form.
 
     Args:
-        in_channels: Channels C of the input.
-        stride: Width and height of a pooling window in pixels.
-        normalize: Of no effect but a rounding, since the weights of a window have a
-            mean of 1 (w above times the pixels of a window); `MixedPool2d` gives it.
-        grid_size: Rows and columns of the grid of :math:`\beta`, one integer or two.
-        window: As in `MixedPool2d`; `stride` alone is accepted, as `padding` 0 is:
-            windows cannot overlap, since a pixel's weight belongs to one.
-        padding: See `window`.
+        in_channels (int): Channels C of the input.
+        stride (int): Width and height of a pooling window in pixels. Default: 2.
+        normalize (bool): Of no effect but a rounding, since the weights of a window
+            have a mean of 1 (w above times the pixels of a window); `MixedPool2d` gives
+            it. Default: True.
+        grid_size (int | Sequence[int]): Rows and columns of the grid of :math:`\beta`,
+            one integer or two. Default: 1.
+        window (int | None): As in `MixedPool2d`; `stride` alone is accepted, as
+            `padding` 0 is: windows cannot overlap, since a pixel's weight belongs to
+            one. Default: None.
+        padding (int): See `window`. Default: 0.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.

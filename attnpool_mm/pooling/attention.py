@@ -32,10 +32,12 @@ class AttentionPool2d(nn.Module):
     columns that fill no window are dropped.
 
     Args:
-        in_channels: Channels C of the input.
-        stride: Stride s in pixels, and the kernel of the last convolution.
-        num_heads: Attention heads h. The tokens are h · max(1, round(C / h)) wide.
-        conv_cfg: Type of the two convolutions. Default: `nn.Conv2d`.
+        in_channels (int): Channels C of the input.
+        stride (int): Stride s in pixels, and the kernel of the last convolution.
+            Default: 2.
+        num_heads (int): Attention heads h. The tokens are h · max(1, round(C / h))
+            wide. Default: 2.
+        conv_cfg (dict | None): Type of the two convolutions. Default: `nn.Conv2d`.
 
     Raises:
         ConfigError: An argument is not a positive integer.

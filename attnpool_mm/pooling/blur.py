@@ -25,12 +25,13 @@ class BlurPool2d(nn.Module):
     The filter is no parameter and not in the state dict: `kernel_size` says it all.
 
     Args:
-        in_channels: Channels of the input.
-        stride: Distance of the output's pixels in the input.
-        kernel_size: Width and height of the filter, 1 (no blur) to 7. An even one
-            looks a pixel further to the right and below.
-        padding_mode: What is beyond the border, "reflect" or "zeros". A map too small
-            to be reflected once is reflected again; 1 pixel is repeated.
+        in_channels (int): Channels of the input.
+        stride (int): Distance of the output's pixels in the input. Default: 2.
+        kernel_size (int): Width and height of the filter, 1 (no blur) to 7. An even one
+            looks a pixel further to the right and below. Default: 3.
+        padding_mode (str): What is beyond the border, "reflect" or "zeros". A map too
+            small to be reflected once is reflected again; 1 pixel is repeated. Default:
+            'reflect'.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.

@@ -13,11 +13,11 @@ def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
     This package's pools need PyTorch and MMEngine alone.
 
     Args:
-        cfg: `dict(type=…, …)`. A bare name is looked up among this package's
+        cfg (dict): `dict(type=…, …)`. A bare name is looked up among this package's
             pools, `'scope.Name'` in that scope. Any registered module that takes
             `in_channels` and `stride` will do.
-        in_channels: Channels of the input, unless `cfg` has them.
-        stride: Stride of the pool, unless `cfg` has one.
+        in_channels (int): Channels of the input, unless `cfg` has them.
+        stride (int): Stride of the pool, unless `cfg` has one.
 
     Raises:
         ConfigError: `cfg` has no type, or one that is not registered or is no pool,

@@ -37,16 +37,18 @@ class DeformableSelfAttentivePool2d(SelfAttentivePool2d):
     float32.
 
     Args:
-        in_channels: Channels C of the input.
-        stride: Width and height of a pooling window in pixels.
-        patch_size: Width and height p of a patch in pixels.
-        num_heads: Attention heads.
-        embed_ratio: Width of a token over C, as in `SelfAttentivePool2d`.
-        normalize: Divide by the window's mean weight.
-        conv_cfg: Type of the four convolutions, e.g. `dict(type='DynamicConv2d')`.
-            Default: `nn.Conv2d`.
-        window: Width and height of a pooling window in pixels. Default: `stride`.
-        padding: Pixels by which windows reach over each border.
+        in_channels (int): Channels C of the input.
+        stride (int): Width and height of a pooling window in pixels. Default: 2.
+        patch_size (int): Width and height p of a patch in pixels. Default: 1.
+        num_heads (int): Attention heads. Default: 2.
+        embed_ratio (float): Width of a token over C, as in `SelfAttentivePool2d`.
+            Default: 1.0.
+        normalize (bool): Divide by the window's mean weight. Default: True.
+        conv_cfg (dict | None): Type of the four convolutions, e.g.
+            `dict(type='DynamicConv2d')`. Default: `nn.Conv2d`.
+        window (int | None): Width and height of a pooling window in pixels. Default:
+            `stride`.
+        padding (int): Pixels by which windows reach over each border. Default: 0.
 
     Raises:
         ConfigError: An argument is out of range.
@@ -123,9 +125,9 @@ class ZeroConv2d(_ConvNd):
     No `nn.Conv2d` by name, since a backbone's initialiser would overwrite the zeros.
 
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: Stride in pixels.
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        stride (int): Stride in pixels.
 
     Example:
         >>> ZeroConv2d(4, 2, stride=2)(torch.rand(1, 4, 6, 6)).unique().tolist()
@@ -160,10 +162,10 @@ def zero_conv(
     """A 3×3 convolution of the type `conv_cfg` that gives zero until it is trained.
 
     Args:
-        conv_cfg: As in `build_conv`.
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        stride: Stride in pixels.
+        conv_cfg (dict | None): As in `build_conv`.
+        in_channels (int): Channels of the input.
+        out_channels (int): Channels of the output.
+        stride (int): Stride in pixels.
 
     Raises:
         ConfigError: As in `build_conv`.
@@ -185,7 +187,7 @@ def positions(offset: Tensor) -> Tensor:
     """Pixels of a map, each with its offset added.
 
     Args:
-        offset: (B, 2, H, W) in pixels, vertical and horizontal.
+        offset (Tensor): (B, 2, H, W) in pixels, vertical and horizontal.
 
     Example:
         >>> positions(torch.zeros(1, 2, 1, 3)).tolist()
@@ -205,8 +207,8 @@ def sample_bilinear(x: Tensor, position: Tensor) -> Tensor:
     `F.grid_sample` gives the same, and has no second derivative.
 
     Args:
-        x: The map (B, C, H, W).
-        position: (B, 2, h, w) in pixels, vertical and horizontal.
+        x (Tensor): The map (B, C, H, W).
+        position (Tensor): (B, 2, h, w) in pixels, vertical and horizontal.
 
     Returns:
         (B, C, h, w), in float32 at least.

@@ -29,8 +29,8 @@ class GaussianPool2d(nn.Module):
     evaluation it is 0. Windows are `stride` wide, as in `weighted_pool2d`.
 
     Args:
-        in_channels: Channels C of the input.
-        stride: Width and height of a pooling window in pixels.
+        in_channels (int): Channels C of the input.
+        stride (int): Width and height of a pooling window in pixels. Default: 2.
 
     Raises:
         ConfigError: An argument is not a positive integer; in training, if the norms

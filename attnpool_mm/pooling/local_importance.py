@@ -27,23 +27,23 @@ class LocalImportancePool2d(WeightedPool2d):
     than float16 holds: they are float32 in mixed precision.
 
     Args:
-        in_channels: Channels C of the input.
-        stride: Distance between pooling windows in pixels.
-        form: "sap" or "original".
-        kernel_size: Of the convolution that gives the logits, C → C. An even one looks
-            a pixel further to the right and below. Default: 3 for "original" without
-            `hidden_channels`, else 1.
-        normalize: Divide by the window's mean weight.
-        conv_cfg: Type of that convolution. Default: `nn.Conv2d`.
-        window: Width and height of a pooling window in pixels. Default: `stride` for
-            "sap", 2 · stride − 1 for "original".
-        padding: Pixels by which windows reach over each border. Default: 0, but
-            stride − 1 where the window is the default of "original".
-        hidden_channels: Width of two layers before that convolution, a 1×1 and a 3×3
-            one with norm and ReLU each (LIP's "bottleneck" logits). Default: no such
-            layers.
-        source_channels: Channels of the map that the weights are computed from, where
-            it is another one: `pool(x, source)`. Default: C.
+        in_channels (int): Channels C of the input.
+        stride (int): Distance between pooling windows in pixels. Default: 2.
+        form (str): "sap" or "original". Default: 'sap'.
+        kernel_size (int | None): Of the convolution that gives the logits, C → C. An
+            even one looks a pixel further to the right and below. Default: 3 for
+            "original" without `hidden_channels`, else 1.
+        normalize (bool): Divide by the window's mean weight. Default: True.
+        conv_cfg (dict | None): Type of that convolution. Default: `nn.Conv2d`.
+        window (int | None): Width and height of a pooling window in pixels. Default:
+            `stride` for "sap", 2 · stride − 1 for "original".
+        padding (int | None): Pixels by which windows reach over each border. Default:
+            0, but stride − 1 where the window is the default of "original".
+        hidden_channels (int | None): Width of two layers before that convolution, a 1×1
+            and a 3×3 one with norm and ReLU each (LIP's "bottleneck" logits). Default:
+            no such layers.
+        source_channels (int | None): Channels of the map that the weights are computed
+            from, where it is another one: `pool(x, source)`. Default: C.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.
@@ -134,7 +134,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     That one takes a 1×1 map too.
 
     Args:
-        num_features: Channels of the map.
+        num_features (int): Channels of the map.
 
     Example:
         >>> InstanceNorm2d(4)(torch.rand(2, 4, 1, 1)).abs().max() < 1e-3
@@ -155,9 +155,9 @@ def hidden_layers(
     """The layers before a pool's logits: 1×1 and 3×3 convolution, norm and ReLU each.
 
     Args:
-        in_channels: Channels of the map.
-        channels: Width of the layers.
-        norm: Class of the norms.
+        in_channels (int): Channels of the map.
+        channels (int): Width of the layers.
+        norm (type[nn.Module]): Class of the norms. Default: InstanceNorm2d.
 
     Raises:
         ConfigError: `channels` is not a positive integer.

@@ -22,13 +22,16 @@ class MixedPool2d(WeightedPool2d):
     of `DeformableSelfAttentivePool2d` times a local weight with a p×p kernel.
 
     Args:
-        in_channels: Channels of the input.
-        stride: Distance between pooling windows in pixels.
-        pools: Configs of the pools, each of them a `WeightedPool2d`. They get
-            `in_channels`, `stride`, `normalize`, `window` and `padding` from here.
-        normalize: Divide by the window's mean weight.
-        window: Width and height of a pooling window in pixels. Default: `stride`.
-        padding: Pixels by which windows reach over each border.
+        in_channels (int): Channels of the input.
+        stride (int): Distance between pooling windows in pixels. Default: 2.
+        pools (Sequence[dict]): Configs of the pools, each of them a `WeightedPool2d`.
+            They get `in_channels`, `stride`, `normalize`, `window` and `padding` from
+            here. Default: (dict(type='LocalImportancePool2d'),
+            dict(type='SelfAttentivePool2d')).
+        normalize (bool): Divide by the window's mean weight. Default: True.
+        window (int | None): Width and height of a pooling window in pixels. Default:
+            `stride`.
+        padding (int): Pixels by which windows reach over each border. Default: 0.
 
     Raises:
         ConfigError: `pools` is empty, or an entry is no config of such a pool, or

@@ -17,11 +17,11 @@ class PlainPool2d(nn.Module):
     """Base of max and average pooling. A map smaller than the kernel is one window.
 
     Args:
-        in_channels: Channels of the input.
-        stride: Distance of the windows in pixels.
-        kernel_size: Width and height of a window. Default: the stride.
-        padding: As in PyTorch's layers.
-        ceil_mode: As in PyTorch's layers.
+        in_channels (int): Channels of the input.
+        stride (int): Distance of the windows in pixels. Default: 2.
+        kernel_size (int | None): Width and height of a window. Default: the stride.
+        padding (int): As in PyTorch's layers. Default: 0.
+        ceil_mode (bool): As in PyTorch's layers. Default: False.
 
     Raises:
         ConfigError: `in_channels`, `stride` or `kernel_size` is not a positive
@@ -99,9 +99,9 @@ class StridedConv2d(nn.Sequential):
     resolution, and only the layer that halves the map differs.
 
     Args:
-        in_channels: Channels of input and output.
-        stride: Stride in pixels.
-        kernel_size: Odd width and height of the kernel.
+        in_channels (int): Channels of input and output.
+        stride (int): Stride in pixels. Default: 2.
+        kernel_size (int): Odd width and height of the kernel. Default: 3.
 
     Raises:
         ConfigError: An argument is not a positive integer, or `kernel_size` is even.

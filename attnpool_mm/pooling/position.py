@@ -15,8 +15,8 @@ class LearnedPosition2d(nn.Module):
     so that any size works.
 
     Args:
-        channels: Width of a position; the column table has the first half.
-        length: Rows of each table.
+        channels (int): Width of a position; the column table has the first half.
+        length (int): Rows of each table. Default: 256.
 
     Raises:
         ConfigError: An argument is not a positive integer.

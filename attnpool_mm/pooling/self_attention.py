@@ -23,8 +23,8 @@ class SelfAttention(nn.MultiheadAttention):
     and holds the block's rows of the matrix alone. The output is the same.
 
     Args:
-        channels: Width of a token, a multiple of `num_heads`.
-        num_heads: Attention heads.
+        channels (int): Width of a token, a multiple of `num_heads`.
+        num_heads (int): Attention heads.
 
     Attributes:
         blocks: Blocks of queries a head; None is the fused operator. It may be set at
@@ -111,10 +111,10 @@ def aligned_attention(
     The zeros change neither a product of query and key nor, cut off, the output.
 
     Args:
-        query: (B, heads, N, width), as are `key` and `value`.
-        key: What the queries are compared with.
-        value: What is averaged.
-        multiple: The width is made a multiple of this.
+        query (Tensor): (B, heads, N, width), as are `key` and `value`.
+        key (Tensor): What the queries are compared with.
+        value (Tensor): What is averaged.
+        multiple (int): The width is made a multiple of this.
     """
     width = query.shape[-1]
     missing = -width % multiple
@@ -128,9 +128,10 @@ def attend(x: Tensor, position: nn.Module | None, attention: SelfAttention) -> T
     """Self-attention over the pixels of a map.
 
     Args:
-        x: The map (B, channels, H, W).
-        position: Gives the positions to be added, (channels, H, W), for (H, W).
-        attention: Attends over the pixels.
+        x (Tensor): The map (B, channels, H, W).
+        position (nn.Module | None): Gives the positions to be added, (channels, H, W),
+            for (H, W).
+        attention (SelfAttention): Attends over the pixels.
 
     Returns:
         A map of the same shape.

@@ -55,22 +55,28 @@ class SelfAttentivePool2d(WeightedPool2d):
     of PyTorch's attention are not from values of about 10,000 on.
 
     Args:
-        in_channels: Channels C of the input.
-        stride: Distance between pooling windows in pixels.
-        patch_size: Width and height p of a patch in pixels.
-        num_heads: Attention heads h.
-        embed_ratio: Width of a token over C; the width is
-            h · max(1, round(embed_ratio · C / h)).
-        normalize: Divide by the window's mean weight (False: "nowin").
-        exp: Exponentiate the weight (False: "noexp", w = sigmoid).
-        sigmoid: Bound the weight's logit (False: "nosigmoid").
-        position: Add learned positions to the tokens (False: "nope").
-        embed_norm: BatchNorm after the patch embedding (False: "nobn1").
-        restore_norm: BatchNorm after the restoration (False: "nobn2").
-        conv_cfg: Type of the two convolutions, e.g. `dict(type='DynamicConv2d')`.
-            Default: `nn.Conv2d`.
-        window: Width and height of a pooling window in pixels. Default: `stride`.
-        padding: Pixels by which windows reach over each border.
+        in_channels (int): Channels C of the input.
+        stride (int): Distance between pooling windows in pixels. Default: 2.
+        patch_size (int): Width and height p of a patch in pixels. Default: 1.
+        num_heads (int): Attention heads h. Default: 2.
+        embed_ratio (float): Width of a token over C; the width is h · max(1,
+            round(embed_ratio · C / h)). Default: 1.0.
+        normalize (bool): Divide by the window's mean weight (False: "nowin"). Default:
+            True.
+        exp (bool): Exponentiate the weight (False: "noexp", w = sigmoid). Default:
+            True.
+        sigmoid (bool): Bound the weight's logit (False: "nosigmoid"). Default: True.
+        position (bool): Add learned positions to the tokens (False: "nope"). Default:
+            True.
+        embed_norm (bool): BatchNorm after the patch embedding (False: "nobn1").
+            Default: True.
+        restore_norm (bool): BatchNorm after the restoration (False: "nobn2"). Default:
+            True.
+        conv_cfg (dict | None): Type of the two convolutions, e.g.
+            `dict(type='DynamicConv2d')`. Default: `nn.Conv2d`.
+        window (int | None): Width and height of a pooling window in pixels. Default:
+            `stride`.
+        padding (int): Pixels by which windows reach over each border. Default: 0.
 
     Raises:
         ConfigError: An argument is out of range, or `exp` and `sigmoid` are both

@@ -18,11 +18,13 @@ class SoftPool2d(WeightedPool2d):
     within a window count. Without normalisation exp(x) overflows from x = 88 on.
 
     Args:
-        in_channels: Channels C of the input.
-        stride: Distance between windows in pixels.
-        normalize: Divide by the window's mean weight, as the paper does.
-        window: Width and height of a window in pixels. Default: `stride`.
-        padding: Pixels by which windows reach over each border of the map.
+        in_channels (int): Channels C of the input.
+        stride (int): Distance between windows in pixels. Default: 2.
+        normalize (bool): Divide by the window's mean weight, as the paper does.
+            Default: True.
+        window (int | None): Width and height of a window in pixels. Default: `stride`.
+        padding (int): Pixels by which windows reach over each border of the map.
+            Default: 0.
 
     Raises:
         ConfigError: An argument is not one of the accepted values.

@@ -63,14 +63,15 @@ def weighted_pool2d(
     map: what is padded does not count, as with `count_include_pad=False`.
 
     Args:
-        x: Feature map (B, C, H, W).
-        weight: Weights (B, C, H, W); channels may be 1. A coarser grid
-            (B, C, h, w) is read as its nearest upsampling to (H, W).
-        stride: Distance between windows in pixels.
-        normalize: Divide by the window's mean weight. Without it,
-            :math:`y = avg(x w)`.
-        window: Width and height of a window in pixels. Default: `stride`.
-        padding: Pixels by which windows reach over each border, at most half a window.
+        x (Tensor): Feature map (B, C, H, W).
+        weight (Tensor): Weights (B, C, H, W); channels may be 1. A coarser grid (B, C,
+            h, w) is read as its nearest upsampling to (H, W).
+        stride (int): Distance between windows in pixels.
+        normalize (bool): Divide by the window's mean weight. Without it, :math:`y =
+            avg(x w)`. Default: True.
+        window (int | None): Width and height of a window in pixels. Default: `stride`.
+        padding (int): Pixels by which windows reach over each border, at most half a
+            window. Default: 0.
 
     Raises:
         ConfigError: The grid of `weight` is finer than that of `x`, or `window` or
@@ -148,12 +149,12 @@ def softmax_pool2d(
     It takes (window / stride)² times the memory.
 
     Args:
-        x: Feature map (B, C, H, W).
-        log_weight: Logarithms of the weights, of the shapes that `weight` may have in
-            `weighted_pool2d`.
-        stride: As in `weighted_pool2d`, as are the others.
-        window: Width and height of a window in pixels. Default: `stride`.
-        padding: Pixels by which windows reach over each border.
+        x (Tensor): Feature map (B, C, H, W).
+        log_weight (Tensor): Logarithms of the weights, of the shapes that `weight` may
+            have in `weighted_pool2d`.
+        stride (int): As in `weighted_pool2d`, as are the others.
+        window (int | None): Width and height of a window in pixels. Default: `stride`.
+        padding (int): Pixels by which windows reach over each border. Default: 0.
 
     Raises:
         ConfigError: `window` or `padding` is not one of the accepted values.
@@ -222,13 +223,13 @@ class WeightedPool2d(nn.Module):
     """Base of the pools :math:`y = avg(x w) / avg(w)`: a subclass gives w.
 
     Args:
-        in_channels: Channels C of the input.
-        stride: Distance between windows in pixels.
-        normalize: Divide by the window's mean weight.
-        window: Width and height of a window in pixels. Default: `stride`, so that
-            windows do not overlap.
-        padding: Pixels by which windows reach over each border of the map, at most
-            half a window. What is outside counts in no mean.
+        in_channels (int): Channels C of the input.
+        stride (int): Distance between windows in pixels. Default: 2.
+        normalize (bool): Divide by the window's mean weight. Default: True.
+        window (int | None): Width and height of a window in pixels. Default: `stride`,
+            so that windows do not overlap.
+        padding (int): Pixels by which windows reach over each border of the map, at
+            most half a window. What is outside counts in no mean. Default: 0.
 
     Raises:
         ConfigError: `in_channels`, `stride` or `window` is not a positive integer,
@@ -281,9 +282,9 @@ class WeightedPool2d(nn.Module):
         """Pool a map.
 
         Args:
-            x: (B, C, H, W).
-            source: Map on the same grid that the weights are computed from. Default:
-                `x` itself.
+            x (Tensor): (B, C, H, W).
+            source (Tensor | None): Map on the same grid that the weights are computed
+                from. Default: `x` itself.
 
         Returns:
             (B, C, max(1, h), max(1, w)), h = (H + 2 · padding − window) // stride + 1.

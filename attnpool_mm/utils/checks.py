@@ -45,8 +45,8 @@ def check_shape(shape: Any, sides: int | None = None) -> tuple[int, ...]:
     """Return `shape` as a tuple if it is the shape of an input without the batch.
 
     Args:
-        shape: Positive integers, (C, H, W) for an image.
-        sides: How many there must be. Default: any number.
+        shape (Any): Positive integers, (C, H, W) for an image.
+        sides (int | None): How many there must be. Default: any number.
 
     Raises:
         ConfigError: It is something else.

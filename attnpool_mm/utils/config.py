@@ -37,7 +37,8 @@ def type_name(cfg: Any) -> str:
     """The bare name of a config's `type`: a string's without its scope, or a class's.
 
     Args:
-        cfg: A config's dict. Of anything else, or without a type, the name is empty.
+        cfg (Any): A config's dict. Of anything else, or without a type, the name is
+            empty.
 
     Example:
         >>> type_name(dict(type='mmdet.FPN')), type_name(dict(type=nn.ReLU))
@@ -54,9 +55,10 @@ def registered_class(
     """The class that a config's `type` names; None if there is none.
 
     Args:
-        kind: The value of `type`: a name, with or without a scope, or the class.
-        registry: MMEngine's root registry of such classes.
-        scope: The scope of a bare name; by default MMEngine's default scope.
+        kind (Any): The value of `type`: a name, with or without a scope, or the class.
+        registry (Registry): MMEngine's root registry of such classes.
+        scope (str | None): The scope of a bare name; by default MMEngine's default
+            scope.
 
     Example:
         >>> from mmengine.registry import DATASETS
@@ -71,9 +73,9 @@ def registered(kind: Any, registry: Registry, scope: str | None = None) -> Any:
     """What a config's `type` names, a class or a function; None if there is nothing.
 
     Args:
-        kind: As in `registered_class`.
-        registry: As in `registered_class`.
-        scope: As in `registered_class`.
+        kind (Any): As in `registered_class`.
+        registry (Registry): As in `registered_class`.
+        scope (str | None): As in `registered_class`. Default: None.
     """
     if not isinstance(kind, str):
         return kind
@@ -99,8 +101,8 @@ def registered_names(kind: str, registries: Iterable[Registry]) -> set[str]:
     a scope, those of the default scope.
 
     Args:
-        kind: The value of `type`.
-        registries: MMEngine's root registries of such classes.
+        kind (str): The value of `type`.
+        registries (Iterable[Registry]): MMEngine's root registries of such classes.
     """
     scope, _, _ = kind.rpartition(".")
     names: set[str] = set()
@@ -138,7 +140,7 @@ def image_size(cfg: Config) -> tuple[int, int]:
     multiple of 32 800x1344.
 
     Args:
-        cfg: A whole config.
+        cfg (Config): A whole config.
 
     Raises:
         ConfigError: Neither pipeline sets the size.
@@ -189,7 +191,7 @@ def images_are_rgb(cfg: Config) -> bool:
     them round (`to_rgb`). A file is read as B, G, R.
 
     Args:
-        cfg: A whole config.
+        cfg (Config): A whole config.
 
     Example:
         >>> images_are_rgb(Config(dict(test_dataloader=dict(
@@ -207,7 +209,8 @@ def preprocessor_of(cfg: Config) -> dict:
     """The arguments of the preprocessor that a config's model gets, {} without one.
 
     Args:
-        cfg: A whole config. What its model says comes before what it says itself.
+        cfg (Config): A whole config. What its model says comes before what it says
+            itself.
     """
     inner = (cfg.get("model") or {}).get("data_preprocessor")
     return inner or cfg.get("data_preprocessor") or {}
@@ -217,10 +220,10 @@ def input_shape(cfg: Config, shape: list[int] | None = None) -> tuple[int, ...]:
     """Channels, height and width of an image, of a command line or of the config.
 
     Args:
-        cfg: A whole config.
-        shape: The values of `--shape`: channels, height and width; height and width; or
-            one number for both. Default: the size that the config tests with, and the
-            `in_channels` of its backbone, or 3.
+        cfg (Config): A whole config.
+        shape (list[int] | None): The values of `--shape`: channels, height and width;
+            height and width; or one number for both. Default: the size that the config
+            tests with, and the `in_channels` of its backbone, or 3.
 
     Raises:
         ConfigError: There are more values, one is not positive, or there are none and
@@ -247,7 +250,7 @@ def counted_method(cfg: Config) -> str:
     neck: its heads need NMS.
 
     Args:
-        cfg: A whole config.
+        cfg (Config): A whole config.
     """
     return "extract_feat" if cfg.default_scope == "mmdet" else "forward"
 
@@ -256,7 +259,7 @@ def build_for_counting(cfg: Config) -> nn.Module:
     """Build a config's model without giving its weights values; none are loaded.
 
     Args:
-        cfg: A whole config.
+        cfg (Config): A whole config.
 
     Raises:
         ConfigError: The config has no model, or one that cannot be built.

@@ -12,8 +12,9 @@ def config_error(path: str, error: Exception) -> ConfigError:
     """The error of a config file as one line with the file and the line.
 
     Args:
-        path: The file that was asked for; the error may be in one that it inherits.
-        error: What reading it raised.
+        path (str): The file that was asked for; the error may be in one that it
+            inherits.
+        error (Exception): What reading it raised.
 
     Example:
         >>> str(config_error('a.py', OSError('there is no such file')))

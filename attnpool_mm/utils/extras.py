@@ -10,8 +10,8 @@ def require(package: str, extra: str) -> ModuleType:
     """Import a package that an extra of this one installs.
 
     Args:
-        package: Its import name.
-        extra: The extra, as in `pip install attnpool_mm[onnx]`.
+        package (str): Its import name.
+        extra (str): The extra, as in `pip install attnpool_mm[onnx]`.
 
     Raises:
         ConfigError: It is not installed, or fails to import.

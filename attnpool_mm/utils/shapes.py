@@ -100,9 +100,9 @@ def shapes_only(model: nn.Module, fused_attention: bool = True) -> Iterator[nn.M
     and MMCV's operator needs values.
 
     Args:
-        model: Any module, on any device; it is not changed.
-        fused_attention: False: attention is its products and its softmax, with the
-            N×N matrix, as where a runtime has no operator for it.
+        model (nn.Module): Any module, on any device; it is not changed.
+        fused_attention (bool): False: attention is its products and its softmax, with
+            the N×N matrix, as where a runtime has no operator for it. Default: True.
 
     Yields:
         A copy in evaluation mode.
@@ -149,8 +149,9 @@ def empty_input(network: nn.Module, shape: Sequence[int]) -> Iterator[Tensor]:
     """An input of a network without values; what fails on it is one line.
 
     Args:
-        network: What `shapes_only` yields, while that context lasts.
-        shape: Shape of the input without the batch, (C, H, W) for an image.
+        network (nn.Module): What `shapes_only` yields, while that context lasts.
+        shape (Sequence[int]): Shape of the input without the batch, (C, H, W) for an
+            image.
 
     Yields:
         A tensor (1, *shape), of the data type of the network.

@@ -38,8 +38,8 @@ def unknown_arguments(kind: Callable, given: Iterable[str]) -> list[str]:
     `kwargs.pop('name')` does, and anything, unless it hands them on to its parent.
 
     Args:
-        kind: The class or function.
-        given: The names.
+        kind (Callable): The class or function.
+        given (Iterable[str]): The names.
 
     Example:
         >>> unknown_arguments(int.to_bytes, ['length', 'byte_order'])

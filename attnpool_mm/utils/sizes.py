@@ -19,8 +19,9 @@ def parse_size(text: str | int, name: str = "size") -> int:
     letters may be small or capital.
 
     Args:
-        text: A number with a unit (B, kB, MB, GB, KiB, MiB, GiB), or bytes without one.
-        name: What an error calls it.
+        text (str | int): A number with a unit (B, kB, MB, GB, KiB, MiB, GiB), or bytes
+            without one.
+        name (str): What an error calls it. Default: 'size'.
 
     Raises:
         ConfigError: It is no such size, or less than a byte.
