@@ -1,0 +1,187 @@
+"""What MkDocs does not do by itself for the site (mkdocs.yml).
+
+- README.md, CONTRIBUTING.md and others are pages where they lie; links between files of
+  the repository become links of the site. A file of the repository that a page links to,
+  and that is none itself, is shown on a page of its own.
+- Each package has a page with what is public in it, from the docstrings.
+- Formulas become MathML, which browsers draw without a script.
+"""
+
+import ast
+import json
+import posixpath
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "configs/README.md": "configs/README.md",
+}
+FILES = {place: path for path, place in PAGES.items()}
+PACKAGES = (
+    *("pooling", "layers", "models", "datasets", "checkpoint"),
+    *("analysis", "deploy", "engine", "apis", "utils"),
+)
+LINK = re.compile(r"(?<=\]\()[^)\s#]+")
+FORMULA = re.compile(
+    r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.S
+)
+WORD = re.compile(r"(?<![\\{A-Za-z])[A-Za-z]{2,}(?![A-Za-z]*})")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Complete the navigation: the API, and pages that it does not name."""
+    named = set(_pages_of(config.nav))
+    more = sorted(_place(path.relative_to(ROOT).as_posix()) for path in _documents())
+    more = [place for place in more if place not in named]
+    if more:
+        config.nav.insert(-1, {"More": more})
+    config.nav.insert(-1, {"API": [f"api/{name}.md" for name in PACKAGES]})
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that do not lie in docs/."""
+    for path in [*PAGES, *_notebooks()]:
+        files.append(File.generated(config, _place(path), content=_text(path)))
+    for name in PACKAGES:
+        page = File.generated(config, f"api/{name}.md", content=api_page(name))
+        files.append(page)
+    sources = set()
+    for path in [*PAGES, *_notebooks(), *(p.relative_to(ROOT) for p in _documents())]:
+        links = LINK.findall(_text(str(path)))
+        sources |= {_target(str(path), link) for link in links} - {None}
+    for path in sorted(sources):
+        if _place(path).startswith("source/"):
+            page = File.generated(config, _place(path), content=source_page(path))
+            page.inclusion = InclusionLevel.NOT_IN_NAV
+            files.append(page)
+    for path in _notebooks():
+        files.remove(files.get_file_from_path(path.removeprefix("docs/")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **kwargs: object) -> str:
+    """Point the links to the pages of the site."""
+    here = page.file.src_uri
+    path = FILES.get(here, f"docs/{here}")
+
+    def moved(match: re.Match) -> str:
+        target = _target(path, match[0])
+        if target is None:
+            return match[0]
+        return posixpath.relpath(_place(target), posixpath.dirname(here) or ".")
+
+    return LINK.sub(moved, markdown)
+
+
+def on_page_content(html: str, **kwargs: object) -> str:
+    """Draw the formulas."""
+    return FORMULA.sub(_mathml, html)
+
+
+def api_page(package: str) -> str:
+    """The page of a package's or a module's public classes and functions."""
+    folder = ROOT / "attnpool_mm" / package
+    module = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    tree = ast.parse(module.read_text())
+    exported = re.findall(r'"(\w+)"', module.read_text()) if folder.is_dir() else []
+    lines = [f"# attnpool_mm.{package}", "", ast.get_docstring(tree) or "", ""]
+    for file in sorted(folder.glob("*.py")) or [module]:
+        for node in ast.parse(file.read_text()).body:
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+                continue
+            if node.name.startswith("_") or not ast.get_docstring(node):
+                continue
+            if exported and node.name not in exported:
+                continue
+            where = file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+            lines += [f"::: {where}.{node.name}", ""]
+    return "\n".join(lines)
+
+
+def source_page(path: str) -> str:
+    """The page that shows a file of the repository, or what is in a folder."""
+    head = f"---\nsearch: {{exclude: true}}\nhide: [navigation, toc]\n---\n# {path}\n\n"
+    if (ROOT / path).is_dir():
+        names = sorted(item.name for item in (ROOT / path).iterdir())
+        return head + "\n".join(f"- `{name}`" for name in names)
+    language = {".py": "python", ".sh": "bash", ".yml": "yaml"}.get(Path(path).suffix)
+    return f"{head}````{language or 'text'}\n{(ROOT / path).read_text()}\n````\n"
+
+
+def notebook_page(cells: list[dict]) -> str:
+    """A notebook's cells as Markdown, with what they printed and drew."""
+    parts = []
+    for cell in cells:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else _fenced(text))
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            if "image/png" in data:
+                image = "".join(data["image/png"]).replace("\n", "")
+                parts.append(f"![](data:image/png;base64,{image})")
+            elif text := "".join(data.get("text/plain", "")):
+                parts.append(_fenced(text, "text"))
+    return "\n\n".join(parts)
+
+
+def _fenced(text: str, language: str = "python") -> str:
+    return f"````{language}\n{text.rstrip()}\n````"
+
+
+def _documents() -> Iterator[Path]:
+    """The pages in docs/."""
+    yield from sorted([*DOCS.rglob("*.md"), *DOCS.glob("*.ipynb")])
+
+
+def _notebooks() -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for path in sorted(DOCS.glob("*.ipynb"))]
+
+
+def _text(path: str) -> str:
+    """The Markdown of a page of the repository."""
+    text = (ROOT / path).read_text()
+    return notebook_page(json.loads(text)["cells"]) if path.endswith(".ipynb") else text
+
+
+def _target(page: str, link: str) -> str | None:
+    """The file of the repository that a link of the page `page` means, if any."""
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
+    inside = ":" not in link and link[0] != "/" and not path.startswith("..")
+    return path if inside and (ROOT / path).exists() else None
+
+
+def _place(path: str) -> str:
+    """Where a file of the repository is on the site."""
+    if path in PAGES:
+        return PAGES[path]
+    if path.startswith("docs/"):
+        return re.sub(r"\.ipynb$", ".md", path.removeprefix("docs/"))
+    return f"source/{path}.md"
+
+
+def _pages_of(nav: list | dict | str) -> Iterator[str]:
+    """The pages that a part of the navigation names."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for part in nav.values() if isinstance(nav, dict) else nav:
+            yield from _pages_of(part)
+
+
+def _mathml(match: re.Match) -> str:
+    """A formula of TeX's as MathML, with words upright."""
+    tex = WORD.sub(r"\\mathrm{\g<0>}", unescape(match["tex"]).strip())
+    return convert(tex, display="block" if match["tag"] == "div" else "inline")
