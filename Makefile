@@ -22,7 +22,7 @@ STAMP := $(VENV)/.stamp
 MMCV := $(shell grep -o '^[a-z-]*mmcv' requirements/$(PACKAGES).txt)
 
 .DELETE_ON_ERROR:
-.PHONY: env micro demo test test-slow lint format clean
+.PHONY: env micro demo docs test test-slow lint format clean
 
 env: $(STAMP)-project
 
@@ -58,9 +58,9 @@ $(STAMP)-openmmlab: requirements/$(PACKAGES).txt $(STAMP)-mmcv
 
 $(STAMP)-project: setup.py requirements/runtime.txt requirements/demo.txt \
     requirements/onnx.txt requirements/prune.txt requirements/robustness.txt \
-    requirements/dev.txt $(STAMP)-openmmlab
+    requirements/dev.txt requirements/docs.txt $(STAMP)-openmmlab
 	@echo "[5/5] attnpool_mm itself, editable (seconds)"
-	@$(INSTALL) --no-build-isolation -e '.[demo,onnx,prune,robustness,dev]'
+	@$(INSTALL) --no-build-isolation -e '.[demo,onnx,prune,robustness,dev,docs]'
 	@touch $@
 
 micro: $(MICRO_VENV)/.stamp
@@ -74,6 +74,11 @@ $(MICRO_VENV)/.stamp: requirements/micro.txt
 
 demo: env
 	$(BIN)/python tools/demo.py
+
+# The variable spares a notice: Material for MkDocs is kept up until May 2027.
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The site is in site/; with its search: python -m http.server -d site"
 
 test: env
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile \
@@ -91,4 +96,4 @@ format: env
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(MICRO_VENV) build dist *.egg-info work_dirs/demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(MICRO_VENV) build dist site *.egg-info work_dirs/demo .pytest_cache .ruff_cache

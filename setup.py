@@ -47,7 +47,7 @@ setup(
         name: requirements(name)
         for name in (
             *("onedl", "openmmlab", "demo", "dev"),
-            *("onnx", "prune", "robustness"),
+            *("onnx", "prune", "robustness", "docs"),
         )
     },
     classifiers=[

@@ -1,17 +1,17 @@
-"""The numbers in the documentation are what the code gives."""
+"""The numbers in the documentation are what the code gives; its links lead on."""
 
+import json
+import posixpath
 import re
-from pathlib import Path
 
 import pytest
 import torch
+from doc_pages import PAGES, ROOT, anchors_of, links_of, name_of
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from attnpool_mm.pooling import build_pool
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *DOCS.glob("*.md")]
 PATHS = r"(?:attnpool_mm|configs|demo|docs|tests|tools)/[\w./-]+\w"
 NLP = dict(type="SelfAttentivePool2d", num_heads=2, normalize=False)
 DEFORMABLE = dict(type="DeformableSelfAttentivePool2d", num_heads=2)
@@ -82,7 +82,81 @@ def test_every_row_is_tested():
     assert set(cost_table()) == set(POOLS)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_paths_are_there(page):
     paths = re.findall(r"(?<!\w)(?<!\w/)" + PATHS, page.read_text())
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    configs = {path: ROOT / "configs" / f"{path}.py" for path in paths}  # by name alone
+    there = {p for p in paths if (ROOT / p).exists() or configs[p].exists()}
+    assert set(paths) <= there
+
+
+FIRST_PAGE = {
+    "`StridedConv2d`": ("`StridedConv2d`", None),
+    "`MaxPool2d`, `AvgPool2d`": ("`maxp`, `avgp`", None),
+    "`SoftPool2d`": ("`SoftPool2d`", None),
+    "`LocalImportancePool2d`": ("`lip`", "lip"),
+    "the same, `form='original'`": ("`lip`, original", "lip_original"),
+    "`GaussianPool2d`": ("`gaussian_pool`", "gaussian_pool"),
+    "`SelfAttentivePool2d`": ("`nlp`", "nlp"),
+    "the same, `patch_size=4`": ("`nlp`, p = 4", "nlp_p4_nowin"),
+}
+
+
+def training_step(result):
+    """Time and peak memory of a layer, as the README writes them."""
+    time, peak = result["median_ms"]["layer"], result["peak_bytes"]["layer"]
+    return f"{time:,.0f} ms, {peak / 1e6:.0f} MB"
+
+
+def test_the_first_page_has_the_numbers_of_the_others():
+    text = (ROOT / "README.md").read_text().split("## Results and costs")[1]
+    cells = (line.split("|")[1:-1] for line in text.splitlines() if "|" in line)
+    rows = [[cell.strip() for cell in row] for row in cells]
+    told = {
+        row[0]: (*(float(cell.replace(",", "")) for cell in row[-3:-1]), row[-1])
+        for row in rows
+        if re.fullmatch(r"–|.* ms, .* MB", row[-1])
+    }
+    measured = json.loads((DOCS / "benchmarks" / "cpu.json").read_text())["results"]
+    steps = {
+        result["layer"]: training_step(result)
+        for result in measured
+        if result["size"] == [8, 64, 56, 56] and result["mode"] == "training"
+    }
+    assert told == {
+        layer: (*cost_table()[row], steps.get(key, "–"))
+        for layer, (row, key) in FIRST_PAGE.items()
+    }
+
+
+def test_the_first_page_is_one_screen_of_text():
+    assert (ROOT / "README.md").read_text().count("\n") < 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files_and_headings(page):
+    broken = []
+    for link in links_of(page.read_text()):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = ROOT / posixpath.normpath(page.parent.relative_to(ROOT) / path)
+        target = target if path else page
+        known = anchors_of(target.read_text()) if target.suffix == ".md" else []
+        if not target.exists() or (anchor and anchor not in known):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("heading", "anchor"),
+    [
+        ("## LIP's two forms", "lips-two-forms"),
+        ('### What "up to 22×" becomes', "what-up-to-22-becomes"),
+        ("# `AttnPoolResNet`, in [a config](x.md)", "attnpoolresnet-in-a-config"),
+        ("## Once\n## Once", "once-1"),
+        ("```text\n# none\n```\n# One", "one"),
+    ],
+)
+def test_anchors_are_those_of_github(heading, anchor):
+    assert anchors_of(heading)[-1] == anchor

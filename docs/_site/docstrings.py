@@ -19,7 +19,7 @@ def to_markdown(text: str) -> str:
 def _formula(match: re.Match) -> str:
     formula = match[1].strip()
     if "&=" in formula:
-        formula = rf"\begin{{aligned}}{formula}\end{{aligned}}"
+        formula = rf"\begin{{split}}{formula}\end{{split}}"
     return f"$$\n{formula}\n$$\n\n"
 
 

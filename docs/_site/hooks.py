@@ -1,8 +1,8 @@
 """What MkDocs does not do by itself for the site (mkdocs.yml).
 
 - README.md, CONTRIBUTING.md and others are pages where they lie; links between files of
-  the repository become links of the site. A file of the repository that a page links to,
-  and that is none itself, is shown on a page of its own.
+  the repository become links of the site. A file of the repository that a page links
+  to, and that is none itself, is shown on a page of its own.
 - Each package has a page with what is public in it, from the docstrings.
 - Formulas become MathML, which browsers draw without a script.
 """
@@ -37,7 +37,7 @@ LINK = re.compile(r"(?<=\]\()[^)\s#]+")
 FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.S
 )
-WORD = re.compile(r"(?<![\\{A-Za-z])[A-Za-z]{2,}(?![A-Za-z]*})")
+WORD = re.compile(r"\\(?:begin|end){\w+}|\\[A-Za-z]+|([A-Za-z]{2,})")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -75,6 +75,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **kwargs: object) -> str:
     """Point the links to the pages of the site."""
     here = page.file.src_uri
+    if here == "index.md":
+        page.meta["hide"] = ["navigation"]
     path = FILES.get(here, f"docs/{here}")
 
     def moved(match: re.Match) -> str:
@@ -92,23 +94,39 @@ def on_page_content(html: str, **kwargs: object) -> str:
 
 
 def api_page(package: str) -> str:
-    """The page of a package's or a module's public classes and functions."""
+    """The page of what is public in a package or module.
+
+    What `__init__.py` exports stands on it, in the order of the files; where it exports
+    nothing, all that is public in each file, under the file's name.
+    """
     folder = ROOT / "attnpool_mm" / package
     module = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
-    tree = ast.parse(module.read_text())
     exported = re.findall(r'"(\w+)"', module.read_text()) if folder.is_dir() else []
-    lines = [f"# attnpool_mm.{package}", "", ast.get_docstring(tree) or "", ""]
+    by_file = folder.is_dir() and not exported
+    parts = [f"# attnpool_mm.{package}", _docstring(module)]
     for file in sorted(folder.glob("*.py")) or [module]:
-        for node in ast.parse(file.read_text()).body:
-            if not isinstance(node, ast.ClassDef | ast.FunctionDef):
-                continue
-            if node.name.startswith("_") or not ast.get_docstring(node):
-                continue
-            if exported and node.name not in exported:
-                continue
-            where = file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-            lines += [f"::: {where}.{node.name}", ""]
-    return "\n".join(lines)
+        names = [n for n in _public(file) if not exported or n in exported]
+        if by_file and names:
+            parts += [f"## {package}.{file.stem}", _docstring(file)]
+        where = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        level = "\n    options: {heading_level: 3}" if by_file else ""
+        parts += [f"::: {where}.{name}{level}" for name in names]
+    return "\n\n".join(parts)
+
+
+def _docstring(file: Path) -> str:
+    return ast.get_docstring(ast.parse(file.read_text())) or ""
+
+
+def _public(file: Path) -> list[str]:
+    """The documented classes and functions of a file."""
+    return [
+        node.name
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        and not node.name.startswith("_")
+        and ast.get_docstring(node)
+    ]
 
 
 def source_page(path: str) -> str:
@@ -183,5 +201,6 @@ def _pages_of(nav: list | dict | str) -> Iterator[str]:
 
 def _mathml(match: re.Match) -> str:
     """A formula of TeX's as MathML, with words upright."""
-    tex = WORD.sub(r"\\mathrm{\g<0>}", unescape(match["tex"]).strip())
+    tex = unescape(match["tex"]).strip()
+    tex = WORD.sub(lambda m: rf"\text{{{m[1]}}}" if m[1] else m[0], tex)
     return convert(tex, display="block" if match["tag"] == "div" else "inline")
