@@ -2,8 +2,9 @@
 
 A page with tests of its own, in `tests/test_docs_PAGE.py` or where `ELSEWHERE` says, is
 left out here. Of the other pages every block is one of four kinds: a config, which is
-built, and trained for a step if it changes the network; a fragment of one, all assignments; a class that is registered; and
-a script, which prints what the comments beside its `print` say.
+built, and trained for a step if it changes the network; a fragment of one, all
+assignments; a class that is registered; and a script, which prints what the comments
+beside its `print` say.
 """
 
 import ast

@@ -185,7 +185,7 @@ def _place(path: str) -> str:
     """Where a file of the repository is on the site."""
     if path in PAGES:
         return PAGES[path]
-    if path.startswith("docs/"):
+    if path.startswith("docs/") and not (ROOT / path).is_dir():
         return re.sub(r"\.ipynb$", ".md", path.removeprefix("docs/"))
     return f"source/{path}.md"
 
