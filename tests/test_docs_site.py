@@ -104,7 +104,7 @@ def hooks():
 def test_a_notebook_is_a_page(hooks):
     outputs = [
         dict(output_type="stream", text=["one\n"]),
-        dict(data={"text/plain": ["<Figure>"], "image/png": "abc\n"}),
+        dict(data={"text/plain": ["<Figure>"], "image/jpeg": "abc\n"}),
     ]
     page = hooks.notebook_page(
         [
@@ -116,7 +116,7 @@ def test_a_notebook_is_a_page(hooks):
         "# Title\ntext",
         "````python\nprint('one')\n````",
         "````text\none\n````",
-        "![](data:image/png;base64,abc)",
+        "![](data:image/jpeg;base64,abc)",
     ]
 
 

@@ -33,6 +33,7 @@ PACKAGES = (
     *("pooling", "layers", "models", "datasets", "checkpoint"),
     *("analysis", "deploy", "engine", "apis", "utils"),
 )
+PICTURES = ("image/png", "image/jpeg")
 LINK = re.compile(r"(?<=\]\()[^)\s#]+")
 FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<tex>.*?)\\[)\]]</(?P=tag)>', re.S
@@ -147,9 +148,9 @@ def notebook_page(cells: list[dict]) -> str:
         parts.append(text if cell["cell_type"] == "markdown" else _fenced(text))
         for output in cell.get("outputs", ()):
             data = output.get("data", {"text/plain": output.get("text", "")})
-            if "image/png" in data:
-                image = "".join(data["image/png"]).replace("\n", "")
-                parts.append(f"![](data:image/png;base64,{image})")
+            if kind := next((k for k in data if k in PICTURES), None):
+                picture = "".join(data[kind]).replace("\n", "")
+                parts.append(f"![](data:{kind};base64,{picture})")
             elif text := "".join(data.get("text/plain", "")):
                 parts.append(_fenced(text, "text"))
     return "\n\n".join(parts)
