@@ -1,12 +1,12 @@
 """docs/extend.md: its files, scripts and commands are run."""
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from config_runs import build_model, fake_batch, train_and_predict
 from mmengine.config import Config
@@ -26,20 +26,15 @@ COMMANDS = re.findall(r"^    python (tools/.*)$", TEXT, re.M)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The files, where Python finds them, and a few leaves."""
+    """The files, where Python finds them, and a few leaves of noise."""
     folder = tmp_path_factory.mktemp("extend")
     for name, block in FILES.items():
         (folder / name).write_text(block)
-    (folder / "data" / "leaves").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        np.savez(
-            folder / "data" / "leaves" / split,
-            images=rng.integers(256, size=(12, 32, 32, 3), dtype=np.uint8),
-            labels=np.arange(12) % 3,
-        )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
+        patch.delenv("ATTNPOOL_DATA", raising=False)
+        patch.chdir(folder)
+        runpy.run_path(str(folder / "random_leaves.py"))
         yield folder
 
 
