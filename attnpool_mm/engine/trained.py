@@ -17,10 +17,16 @@ from . import launch, preflight
 from .arguments import check_arguments
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a config, a checkpoint and the options of how they are read."""
+def add_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """Add a config, a checkpoint and the options of how they are read.
+
+    Args:
+        parser (argparse.ArgumentParser): The parser.
+        optional (bool): Whether the checkpoint may be left out. Default: False.
+    """
     parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file or URL")
+    words = dict(nargs="?") if optional else {}
+    parser.add_argument("checkpoint", help="checkpoint file or URL", **words)
     launch.add_options(parser)
     launch.add_partial(parser)
 
@@ -55,16 +61,42 @@ def load_trained(cfg: Config, args: argparse.Namespace) -> nn.Module:
     Raises:
         ConfigError: The checkpoint cannot be read, or its weights are not the model's.
     """
-    use_safe_loading(args.trust_checkpoint)
+    model = build_network(cfg)
+    load_weights(model, args.checkpoint, args)
+    return model
+
+
+def build_network(cfg: Config) -> nn.Module:
+    """Build a config's model, in evaluation; its scope becomes the default scope.
+
+    Args:
+        cfg (Config): A whole config; it stays as it is.
+    """
     init_default_scope(cfg.default_scope)
     part = deepcopy(cfg.model)  # which some heads change, DETR's for one
     if cfg.get("data_preprocessor") is not None:
         part.setdefault("data_preprocessor", cfg.data_preprocessor)
-    model = MODELS.build(part)
-    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu", "silent")
-    weights = find_state_dict(checkpoint, args.checkpoint)
-    load_fitting(model, weights, args.checkpoint, args.partial)
-    return model.eval()
+    return MODELS.build(part).eval()
+
+
+def load_weights(model: nn.Module, path: str, args: argparse.Namespace) -> dict:
+    """Load a checkpoint's weights into a model.
+
+    Args:
+        model (nn.Module): The model.
+        path (str): File or URL.
+        args (argparse.Namespace): `partial` and `trust_checkpoint` of the command line.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        ConfigError: As in `load_trained`.
+    """
+    use_safe_loading(args.trust_checkpoint)
+    checkpoint = CheckpointLoader.load_checkpoint(path, "cpu", "silent")
+    load_fitting(model, find_state_dict(checkpoint, path), path, args.partial)
+    return checkpoint
 
 
 def network_inputs(

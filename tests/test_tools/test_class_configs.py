@@ -12,6 +12,7 @@ from PIL import Image
 from tool_modules import load_tool, undone
 
 from attnpool_mm.checkpoint import load_checkpoint_file
+from attnpool_mm.engine.samples import file_pipeline
 from attnpool_mm.models import AttnPoolResNet
 from attnpool_mm.pooling import SelfAttentivePool2d
 
@@ -166,7 +167,6 @@ def test_images_of_other_channels(channels):
     ([dict(type="LoadImageFromFile", color_type="unchanged")], 4),
 ])  # fmt: skip
 def test_files_are_loaded_as_the_network_needs_them(tmp_path, load, channels):
-    tool = load_tool("visualization/pooling_weights.py")
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((4, 5, 4), np.uint8))
     pipeline = [*load, dict(type="PackInputs")]
     cfg = Config(dict(
@@ -174,7 +174,7 @@ def test_files_are_loaded_as_the_network_needs_them(tmp_path, load, channels):
         test_dataloader=dict(dataset=dict(type="Digits", pipeline=pipeline)),
     ))  # fmt: skip
     with DefaultScope.overwrite_default_scope("mmpretrain"):
-        sample = tool.file_pipeline(cfg)({"img_path": str(tmp_path / "a.png")})
+        sample = file_pipeline(cfg)({"img_path": str(tmp_path / "a.png")})
     assert sample["inputs"].shape == (channels, 4, 5)
 
 

@@ -1,6 +1,9 @@
 """Draw where a trained network's pools look, over the images of its test set.
 
-python tools/visualization/pooling_weights.py CONFIG CHECKPOINT --num-images 4
+    python tools/visualization/pooling_weights.py CONFIG CHECKPOINT --num-images 4
+    python tools/visualization/pooling_weights.py CONFIG --checkpoints WORK_DIR --video
+
+The second over a training: a picture a pool, with a row an image and a column an epoch.
 """
 
 import argparse
@@ -11,17 +14,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import cv2
 import numpy as np
-import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
-from mmengine.registry import DATASETS, TRANSFORMS
 from torch import nn
 
-from attnpool_mm.analysis import draw_weights, record_weights
-from attnpool_mm.engine import launch, preflight, trained
-from attnpool_mm.utils.config import images_are_rgb, preprocessor_of, type_name
+from attnpool_mm.analysis.maps import draw_maps
+from attnpool_mm.analysis.weight_history import draw_frames, draw_strips, write_video
+from attnpool_mm.engine import launch, preflight, samples, trained
+from attnpool_mm.engine.work_dir import check_folder
+from attnpool_mm.utils.checks import check_int
+from attnpool_mm.utils.config import images_are_rgb
 from attnpool_mm.utils.errors import ConfigError
+
+SAVED = ("epoch_*.pth", "iter_*.pth")
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +34,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Draw the weights of the pools over images"
     )
-    trained.add_arguments(parser)
+    trained.add_arguments(parser, optional=True)
+    parser.add_argument(
+        "--checkpoints",
+        nargs="+",
+        metavar="FILE",
+        help="those of a training instead of one, or its work folder: the weights over "
+        "the epochs",
+    )
+    parser.add_argument(
+        "--video", action="store_true", help="of --checkpoints, write a GIF, too"
+    )
     parser.add_argument(
         "--work-dir", help="where `--out-dir` is (default: ./work_dirs/NAME_OF_CONFIG)"
     )
@@ -48,42 +63,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def samples(cfg: Config, args: argparse.Namespace) -> list[tuple[str, dict]]:
-    """The name and the sample, out of the test pipeline, of each image.
+def saved_files(names: list[str]) -> list[str]:
+    """Checkpoint files; a folder stands for those that its training has saved.
 
-    Its channels are in the order that the network is tested with.
+    Raises:
+        ConfigError: A file is not there, or a folder has none.
     """
-    if args.images is None:
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        count = min(args.num_images, len(dataset))
-        return [(f"{index:06d}", dataset[index]) for index in range(count)]
-    pipeline = file_pipeline(cfg)
-    named = []
-    for index, file in enumerate(args.images):
-        try:
-            sample = pipeline({"img_path": file, "img_id": index})
-        except (AssertionError, OSError, ValueError) as error:
-            raise ConfigError(f"--images {file}: it is no image ({error})") from error
-        if images_are_rgb(cfg) and len(sample["inputs"]) == 3:
-            sample["inputs"] = sample["inputs"].flip(0)
-        named.append((f"{index:06d}_{Path(file).stem}", sample))
-    return named
-
-
-def file_pipeline(cfg: Config) -> Compose:
-    """The test pipeline, for an image file without annotations.
-
-    Where it loads no file, a network of one channel gets a grey image.
-    """
-    _, dataset = next(preflight.datasets_of(cfg.test_dataloader.dataset, ""))
-    steps = [s for s in dataset.pipeline if not type_name(s).startswith("Load")]
-    load = {"type": "LoadImageFromFile"}
-    mean = preprocessor_of(cfg).get("mean") or ()
-    if len(mean) == 1:
-        load["color_type"] = "grayscale"
-    loads = [s for s in dataset.pipeline if type_name(s) == "LoadImageFromFile"]
-    load = loads[0] if loads else load
-    return Compose([TRANSFORMS.build(step) for step in (load, *steps)])
+    files = []
+    for name in names:
+        found = [name]
+        if Path(name).is_dir():
+            found = [str(file) for kind in SAVED for file in Path(name).glob(kind)]
+            if not found:
+                raise ConfigError(
+                    f"--checkpoints {name}: no {' or '.join(SAVED)} in it"
+                )
+        files += found
+    for file in files:
+        preflight.check_checkpoint_path(file)
+    return files
 
 
 def draw(model: nn.Module, sample: dict, rgb: bool) -> np.ndarray:
@@ -92,55 +90,109 @@ def draw(model: nn.Module, sample: dict, rgb: bool) -> np.ndarray:
     Args:
         model: The network.
         sample: The sample.
-        rgb: Whether the image's channels, if they are three, are R, G, B, or else B,
-            G, R.
+        rgb: As in `picture_of`.
     """
-    image = sample["inputs"].permute(1, 2, 0).numpy()
-    batch = model.data_preprocessor(pseudo_collate([sample]), False)
-    with torch.no_grad(), record_weights(model) as weights:
-        model(**batch, mode="predict")
-    weights = {
-        name.removeprefix("backbone."): weight[0] for name, weight in weights.items()
-    }
-    picture = draw_weights(as_rgb(image, rgb), weights, batch["inputs"].shape[-2:])
-    return picture[..., ::-1]
+    batch = samples.batch_of(model, sample)
+    maps = samples.pool_maps(model, batch)
+    image = samples.picture_of(sample, rgb)
+    return draw_maps(image, maps, batch["inputs"].shape[-2:])[..., ::-1]
 
 
-def as_rgb(image: np.ndarray, rgb: bool) -> np.ndarray:
-    """An image (H, W, C) of any type as uint8 R, G, B.
+def step_of(file: str, checkpoint: dict) -> tuple[int, int]:
+    """The iteration and the epoch after which a checkpoint was saved.
 
-    Of other than three channels it is their mean, in grey. Values outside of 0 to 255
-    are stretched to that range.
+    Raises:
+        ConfigError: It does not say them.
     """
-    if image.shape[2] != 3:
-        image = image.mean(2, keepdims=True).repeat(3, axis=2)
-    elif not rgb:
-        image = image[..., ::-1]
-    if image.min() < 0 or image.max() > 255:
-        image = image.astype(float) - image.min()
-        image *= 255 / (image.max() or 1)
-    return image.astype(np.uint8)
+    meta = checkpoint.get("meta") or {}
+    found = meta.get("iter"), meta.get("epoch")
+    if not all(isinstance(number, int) for number in found):
+        raise ConfigError(
+            f"checkpoint {file}: it does not say its epoch; one that a training has "
+            "saved is accepted"
+        )
+    return found
+
+
+def captions(steps: dict[str, tuple[int, int]]) -> dict[str, str]:
+    """The files in the order of their steps → when that was, in words.
+
+    Raises:
+        ConfigError: Two are of the same time.
+    """
+    ordered = sorted(steps, key=steps.get)
+    for first, second in zip(ordered, ordered[1:], strict=False):
+        if steps[first] == steps[second]:
+            raise ConfigError(
+                f"--checkpoints: {first} and {second} are of the same epoch; one of "
+                "each is accepted"
+            )
+    if len({epoch for _, epoch in steps.values()}) == len(steps):
+        return {file: f"epoch {steps[file][1]}" for file in ordered}
+    return {file: f"iteration {steps[file][0]}" for file in ordered}
+
+
+def draw_history(
+    cfg: Config, args: argparse.Namespace, files: list[str], out_dir: Path
+) -> None:
+    """Draw the weights that the checkpoints of a training give."""
+    model = trained.build_network(cfg).to(get_device())
+    rgb = images_are_rgb(cfg)
+    pictures, batches = [], []
+    for _, sample in samples.named_samples(cfg, args.images, args.num_images):
+        batches.append(samples.batch_of(model, sample))
+        size = batches[-1]["inputs"].shape[-2:]
+        pictures.append((samples.picture_of(sample, rgb), size))
+    steps, maps = {}, {}
+    for file in files:
+        steps[file] = step_of(file, trained.load_weights(model, file, args))
+        maps[file] = [samples.pool_maps(model, batch) for batch in batches]
+    history = {when: maps[file] for file, when in captions(steps).items()}
+    for pool, strip in draw_strips(pictures, history).items():
+        save(out_dir / f"{pool}.png", strip[..., ::-1])
+    if args.video:
+        path = out_dir / "weights.gif"
+        write_video(path, draw_frames(pictures, history))
+        print(path)
+
+
+def save(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, uint8 BGR, and say where."""
+    cv2.imwrite(str(path), picture)
+    print(path)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw as the command line says."""
+    if (args.checkpoint is None) == (args.checkpoints is None):
+        raise ConfigError("a CHECKPOINT or --checkpoints is accepted, one of the two")
+    if args.video and args.checkpoints is None:
+        raise ConfigError("--video is one of --checkpoints")
+    samples.check_image_files(args.images)
+    check_int("--num-images", args.num_images)
+    cfg = trained.read_config(args)
+    files = saved_files(args.checkpoints or [])
+    work_dir = args.work_dir or cfg.get("work_dir")
+    work_dir = work_dir or Path("work_dirs", Path(args.config).stem)
+    out_dir = Path(args.out_dir or Path(work_dir, "pooling_weights"))
+    check_folder("--out-dir", out_dir)
+    if args.images is None:
+        preflight.check_data_paths(cfg, ("test",))
+    if args.checkpoints:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        draw_history(cfg, args, files, out_dir)
+        return
+    model = trained.load_trained(cfg, args).to(get_device())
+    out_dir.mkdir(parents=True, exist_ok=True)
+    for name, sample in samples.named_samples(cfg, args.images, args.num_images):
+        save(out_dir / f"{name}.png", draw(model, sample, images_are_rgb(cfg)))
 
 
 def main() -> None:
     """Draw."""
     args = parse_args()
     with launch.one_line_errors():
-        for file in args.images or ():
-            if not Path(file).is_file():
-                raise ConfigError(f"--images {file}: there is no such file")
-        cfg = trained.read_config(args)
-        work_dir = args.work_dir or cfg.get("work_dir")
-        work_dir = work_dir or Path("work_dirs", Path(args.config).stem)
-        if args.images is None:
-            preflight.check_data_paths(cfg, ("test",))
-        model = trained.load_trained(cfg, args).to(get_device())
-        out_dir = Path(args.out_dir or Path(work_dir, "pooling_weights"))
-        out_dir.mkdir(parents=True, exist_ok=True)
-        for name, sample in samples(cfg, args):
-            path = out_dir / f"{name}.png"
-            cv2.imwrite(str(path), draw(model, sample, images_are_rgb(cfg)))
-            print(path)
+        run(args)
 
 
 if __name__ == "__main__":
