@@ -57,10 +57,11 @@ $(STAMP)-openmmlab: requirements/$(PACKAGES).txt $(STAMP)-mmcv
 	@touch $@
 
 $(STAMP)-project: setup.py requirements/runtime.txt requirements/demo.txt \
-    requirements/onnx.txt requirements/prune.txt requirements/robustness.txt \
-    requirements/dev.txt requirements/docs.txt $(STAMP)-openmmlab
+    requirements/cam.txt requirements/onnx.txt requirements/prune.txt \
+    requirements/robustness.txt requirements/dev.txt requirements/docs.txt \
+    $(STAMP)-openmmlab
 	@echo "[5/5] attnpool_mm itself, editable (seconds)"
-	@$(INSTALL) --no-build-isolation -e '.[demo,onnx,prune,robustness,dev,docs]'
+	@$(INSTALL) --no-build-isolation -e '.[demo,cam,onnx,prune,robustness,dev,docs]'
 	@touch $@
 
 micro: $(MICRO_VENV)/.stamp

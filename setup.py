@@ -47,7 +47,7 @@ setup(
         name: requirements(name)
         for name in (
             *("onedl", "openmmlab", "demo", "dev"),
-            *("onnx", "prune", "robustness", "docs"),
+            *("cam", "onnx", "prune", "robustness", "docs"),
         )
     },
     classifiers=[

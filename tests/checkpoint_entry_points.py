@@ -199,6 +199,17 @@ ENTRY_POINTS = {
         "visualization/pooling_weights.py", place.classifier, path,
         "--num-images", 1, "--work-dir", place.work_dir,
     ),
+    "pooling_weights.py --checkpoints": lambda path, place: run(
+        "visualization/pooling_weights.py", place.classifier, "--checkpoints", path,
+        "--num-images", 1, "--work-dir", place.work_dir,
+    ),
+    "grad_cam.py": lambda path, place: run(
+        "visualization/grad_cam.py", place.classifier, path,
+        "--num-images", 1, "--out", place.folder / "cam.png",
+    ),
+    "unchanged_weights.py": lambda path, place: run(
+        "analysis_tools/unchanged_weights.py", path, path
+    ),
     "image_demo.py": lambda path, place: run(
         "../demo/image_demo.py", place.image, place.classifier,
         "--weights", path, "--out-dir", place.folder / "drawn",
