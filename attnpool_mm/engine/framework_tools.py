@@ -1,17 +1,26 @@
 """Run the scripts that MMPretrain and MMDetection carry, on a config of either."""
 
+import argparse
 import importlib
 import runpy
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from mmengine.config import Config
 
 from ..checkpoint import use_safe_loading
 from ..utils.errors import ConfigError
+from .arguments import check_arguments
 from .launch import read_config
 
 TOOLS_FOLDER = Path(".mim", "tools")
+TRUST = "--trust-checkpoint"
+HELP = {"-h", "--help"}
+
+# Changes a config for a script, checks it, and gives the words that follow it
+Prepare = Callable[[Config, list[str]], list[str]]
 
 
 def find_tool(package: str, names: Sequence[str]) -> Path:
@@ -34,7 +43,69 @@ def find_tool(package: str, names: Sequence[str]) -> Path:
     )
 
 
-def run_config_tool(*names: str, package: str | None = None) -> None:
+def config_words(usage: str = "CONFIG [options]") -> tuple[Config, list[str]]:
+    """The config that comes first on the command line, and the words after it.
+
+    Args:
+        usage (str): What the error says that is accepted. Default: 'CONFIG [options]'.
+
+    Raises:
+        ConfigError: If no readable config comes first.
+    """
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        raise ConfigError(
+            f"usage: {sys.argv[0]} {usage}; those of the script of the "
+            "config's framework are accepted, CONFIG --help lists them"
+        )
+    return read_config(sys.argv[1]), sys.argv[2:]
+
+
+def check_scope(cfg: Config, scope: str, instead: str) -> None:
+    """Check that a config is one of the framework that a script is for.
+
+    Args:
+        cfg (Config): The config.
+        scope (str): 'mmpretrain' or 'mmdet'.
+        instead (str): What the message ends with: what there is for the others.
+
+    Raises:
+        ConfigError: If it is of the other one.
+    """
+    if cfg.default_scope != scope:
+        kind = "classifiers" if scope == "mmpretrain" else "detectors"
+        raise ConfigError(
+            f"config {cfg.filename}: default_scope={cfg.default_scope!r}; this tool is "
+            f"for {kind}{instead}"
+        )
+
+
+def options_of(words: list[str], *names: str) -> dict[str, str | None]:
+    """The values of some options of a script, as `--name value` or `--name=value`.
+
+    Args:
+        words (list[str]): The words of the command line.
+        *names (str): The options, without the dashes.
+
+    Returns:
+        Name → value, the first of several; None where the option is not given.
+
+    Example:
+        >>> options_of(['a.pkl', '--ann=b.json', '--topk', '3'], 'ann', 'out')
+        {'ann': 'b.json', 'out': None}
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}", dest=name, nargs="?", const="")
+    given, _ = parser.parse_known_args(words)
+    return {name: getattr(given, name) for name in names}
+
+
+def run_config_tool(
+    *names: str,
+    package: str | None = None,
+    prepare: Prepare | None = None,
+    partial: bool = False,
+) -> None:
     """Run a framework's script with the words of the command line, a config first.
 
     The script reads a copy of the config whose `visualizer` names no scope:
@@ -45,29 +116,50 @@ def run_config_tool(*names: str, package: str | None = None) -> None:
         *names (str): Where the script may be below the framework's tools folder.
         package (str | None): The framework. Default: the config's, which its default
             scope names.
+        prepare (Prepare | None): Is called with the config, whose keys have been
+            checked and which it may change, and the words after it; returns those for
+            the script. Not where help is asked for. Default: None.
+        partial (bool): Whether a checkpoint may lack some weights, as what a training
+            starts from. Default: False.
 
     Raises:
-        ConfigError: If no readable config comes first, or there is no such script.
+        ConfigError: If no readable config comes first, there is no such script, or a
+            file is not there that it opens.
     """
-    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        raise ConfigError(
-            f"usage: {sys.argv[0]} CONFIG [options]; those of the script of the "
-            "config's framework are accepted, CONFIG --help lists them"
-        )
-    path, *rest = sys.argv[1:]
-    cfg = read_config(path)
+    cfg, words = config_words()
+    path = Path(sys.argv[1])
     script = find_tool(package or cfg.default_scope, names)
+    if prepare is not None and not HELP & set(words):
+        check_arguments(cfg)
+        words = prepare(cfg, words)
     (cfg.get("visualizer") or {}).pop("_scope_", None)
-    fit = dict(type="attnpool_mm.CheckpointFitHook")
+    fit = dict(type="attnpool_mm.CheckpointFitHook", partial=partial)
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), fit]
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, Path(path).name).with_suffix(".py")
+        copy = Path(folder, path.name).with_suffix(".py")
         cfg.dump(copy)
-        run_tool(script, [str(copy), *rest])
+        run_tool(script, [str(copy), *words])
 
 
 def run_tool(script: Path, arguments: Sequence[str]) -> None:
-    """Run a framework's script as the main program, checkpoints loaded as data."""
-    use_safe_loading()
-    sys.argv = [str(script), *arguments]
-    runpy.run_path(str(script), run_name="__main__")
+    """Run a framework's script as the main program, checkpoints loaded as data.
+
+    Args:
+        script (Path): As `find_tool` finds it.
+        arguments (Sequence[str]): Its words. With `--trust-checkpoint` among them,
+            which it does not get, checkpoints may run code.
+
+    Raises:
+        ConfigError: If a file is not there that it opens.
+    """
+    use_safe_loading(TRUST in arguments)
+    sys.argv = [str(script), *(word for word in arguments if word != TRUST)]
+    mim = next(
+        parent for parent in script.parents if parent.name == TOOLS_FOLDER.parts[0]
+    )
+    # As Python does, and for scripts that import one another as `tools.…`
+    sys.path[:] = [str(script.parent), *sys.path, str(mim)]
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,56 @@
+"""Make of a training's checkpoint one to hand out: the weights, and a hash in the name.
+
+    python tools/model_converters/publish_model.py CONFIG CHECKPOINT OUT.pth
+
+MMPretrain's script, or MMDetection's, with its options. What a training needs to go on
+is left out; so are texts of configs, with the paths in them.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+
+from attnpool_mm.checkpoint import (
+    find_state_dict,
+    load_checkpoint_file,
+    load_fitting,
+)
+from attnpool_mm.engine import launch, preflight, trained
+from attnpool_mm.engine.framework_tools import (
+    HELP,
+    TRUST,
+    config_words,
+    find_tool,
+    run_tool,
+)
+from attnpool_mm.utils.errors import ConfigError
+
+USAGE = "CONFIG CHECKPOINT OUT.pth [options]"
+
+
+def run() -> None:
+    """Run the command line."""
+    cfg, words = config_words(USAGE)
+    script = find_tool(cfg.default_scope, ["model_converters/publish_model.py"])
+    if HELP & set(words):
+        return run_tool(script, words)
+    if len(words) < 2 or words[1].startswith("-"):
+        raise ConfigError(f"usage: {sys.argv[0]} {USAGE}")
+    source, target = words[:2]
+    preflight.check_target(Path(target), Path(source))
+    checkpoint = load_checkpoint_file(source, trust=TRUST in words)
+    weights = find_state_dict(checkpoint, source)
+    load_fitting(trained.build_network(cfg), weights, source, optional=False)
+    published = dict(
+        checkpoint if "state_dict" in checkpoint else {}, state_dict=weights
+    )
+    torch.load = lambda *_, **__: published  # the script's, by which code could run
+    run_tool(script, words)
+
+
+if __name__ == "__main__":
+    with launch.one_line_errors():
+        run()
