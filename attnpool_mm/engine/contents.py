@@ -5,9 +5,6 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 
-from mmdet.datasets import BaseDetDataset, CocoDataset, CocoPanopticDataset
-from mmdet.datasets.api_wrappers import COCO
-from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
 from mmengine.registry import DATASETS, METRICS
 from mmpretrain.datasets import BaseDataset
@@ -24,6 +21,7 @@ from .class_names import (
 )
 from .coco_boxes import count_boxes
 from .coco_file import CocoFile, check_annotations, read_coco
+from .detection_kinds import has_labels_of_heads, is_coco, is_coco_metric
 from .images import check_images, image_reader
 from .labels import check_labels, read_samples
 from .preflight import downloads, has_scheme, is_remote
@@ -75,7 +73,7 @@ class _Contents:
         self.heads = list(class_counts(cfg.get("model"), self.scope))
         self.files: dict[str, CocoFile] = {}
         self.warnings: list[str] = []
-        self.labels = defaultdict[type, list[tuple[str, Sequence[str]]]](list)
+        self.labels = defaultdict[type | str, list[tuple[str, Sequence[str]]]](list)
 
     def dataset(self, split: str, key: str, dataset: dict) -> int | None:
         """Check one data set; return the number of its images, if that is known."""
@@ -85,13 +83,13 @@ class _Contents:
         classes = class_names(key, dataset, kind)
         local = _is_local(dataset)
         ann_file = dataset.get("ann_file")
-        if local and _is_coco(kind) and ann_file and isinstance(ann_file, str):
+        if local and is_coco(kind) and ann_file and isinstance(ann_file, str):
             path = os.path.join(dataset.get("data_root") or "", ann_file)
             return self._coco_dataset(split, key, dataset, path, classes)
         files = dataset.get("download", downloads(kind))
         if local and issubclass(kind, BaseDataset) and self.heads and not files:
             return self._classification(split, key, dataset, kind)
-        counted = self.scope != "mmdet" or _has_labels_of_heads(kind)
+        counted = self.scope != "mmdet" or has_labels_of_heads(kind)
         if classes is not None and counted and not dataset.get("return_classes"):
             self._check_count(key, len(classes))
         return None
@@ -140,7 +138,7 @@ class _Contents:
                 f"{path}, {listed(names)}; in another order the names in pictures are "
                 "wrong"
             )
-        self.labels[CocoDataset].append((ann_key, names))
+        self.labels["COCO"].append((ann_key, names))
         check_annotations(ann_key, coco, ("bbox", "area"))
         training = not dataset.get("test_mode", False)
         filter_cfg = dataset.get("filter_cfg") if training else None
@@ -161,7 +159,7 @@ class _Contents:
             self.warnings.append(str(error))  # images of the background, perhaps
         for metric_key, metric in metrics.items():
             kind = registered_class(metric.get("type"), METRICS, self.scope)
-            if kind is not None and issubclass(kind, CocoMetric):
+            if kind is not None and is_coco_metric(kind):
                 self._coco_metric(metric_key, metric, ann_key, boxes.images, classes)
         folder = os.path.join(dataset.get("data_root") or "", prefix["img"])
         files = [coco.images[i]["file_name"] for i in boxes.images]
@@ -199,7 +197,7 @@ class _Contents:
         if _needs_annotations(metric):
             check_annotations(f"{key}.ann_file", coco, ("bbox", "area", "iscrowd"))
         names = coco.label_names(classes)
-        self.labels[CocoDataset].append((f"{key}.ann_file", names))
+        self.labels["COCO"].append((f"{key}.ann_file", names))
 
     def _classification(self, split: str, key: str, dataset: dict, kind: type) -> int:
         built = read_samples(key, dataset, kind, self.scope)
@@ -229,24 +227,6 @@ class _Contents:
         if read is not None:
             paths = [os.path.join(folder, name) for name in files]
             check_images(key, paths, read, self.every_image)
-
-
-def _is_coco(kind: type) -> bool:
-    """Whether a data set is read as MMDetection's `CocoDataset` reads it."""
-    if not issubclass(kind, CocoDataset) or kind.COCOAPI is not COCO:
-        return False
-    methods = ("load_data_list", "parse_data_info", "filter_data")
-    return all(getattr(kind, m) is getattr(CocoDataset, m) for m in methods)
-
-
-def _has_labels_of_heads(kind: type) -> bool:
-    """Whether a detector's heads have an output for each class of such a data set.
-
-    Not so of videos, which have people alone labelled, and of panoptic data, of whose
-    classes many are background.
-    """
-    detection = issubclass(kind, BaseDetDataset)
-    return detection and not issubclass(kind, CocoPanopticDataset)
 
 
 def _is_local(cfg: dict) -> bool:
