@@ -1,0 +1,99 @@
+import json
+
+import numpy as np
+import pytest
+
+from attnpool_mm.analysis.detections import (
+    RIGHT,
+    WRONG,
+    best_and_worst,
+    caption_of,
+    draw_detections,
+    judge_images,
+)
+
+BOXES = [  # image, class, x, y, width, height
+    (1, 1, 10, 10, 20, 20),
+    (1, 2, 60, 10, 20, 20),
+    (2, 1, 10, 10, 20, 20),
+    (3, 1, 10, 10, 20, 20),
+]
+FOUND = [  # image, class, score, x, y, width, height
+    (1, 1, 0.9, 10, 12, 20, 20),  # IoU 18/22
+    (1, 1, 0.8, 11, 11, 20, 20),  # the same again
+    (1, 2, 0.4, 60, 10, 20, 20),  # not sure enough
+    (2, 2, 0.7, 10, 10, 20, 20),  # another class
+    (3, 1, 0.6, 10, 22, 20, 20),  # IoU 8/32
+]
+
+
+@pytest.fixture
+def ann_file(tmp_path):
+    annotations = [
+        dict(id=i, image_id=image, category_id=kind, bbox=box, iscrowd=0,
+             area=box[2] * box[3])
+        for i, (image, kind, *box) in enumerate(BOXES, start=1)
+    ]  # fmt: skip
+    images = [dict(id=i, file_name=f"{i}.png", width=100, height=50) for i in (1, 2, 3)]
+    names = [dict(id=1, name="cat"), dict(id=2, name="dog")]
+    path = tmp_path / "truth.json"
+    path.write_text(
+        json.dumps(dict(images=images, annotations=annotations, categories=names))
+    )
+    return path
+
+
+@pytest.fixture
+def judged(ann_file):
+    results = [
+        dict(image_id=image, category_id=kind, score=score, bbox=box)
+        for image, kind, score, *box in FOUND
+    ]
+    return judge_images(ann_file, results)
+
+
+def test_right_is_of_the_class_and_of_enough_iou(judged):
+    first, second, third = judged
+    assert [box.right for box in first.truth] == [True, False]
+    assert [(b.score, b.right, b.label) for b in first.found] == [
+        (0.9, True, "cat"), (0.8, False, "cat"),
+    ]  # fmt: skip
+    assert first.found[0].corners == (10, 12, 30, 32)
+    assert not second.truth[0].right and not second.found[0].right
+    assert not third.found[0].right
+    assert [image.f1 for image in judged] == [2 * 1 / 4, 0, 0]
+    assert caption_of(first) == "1 of 2 found, 1 wrong"
+
+
+def test_a_lower_iou_may_be_enough(ann_file):
+    results = [dict(image_id=3, category_id=1, score=0.6, bbox=[10, 22, 20, 20])]
+    assert judge_images(ann_file, results, iou=0.25)[2].hits == 1
+    assert judge_images(ann_file, results, iou=0.26)[2].hits == 0
+
+
+def test_without_a_detection_all_is_missed(ann_file):
+    judged = judge_images(ann_file, [])
+    assert [image.f1 for image in judged] == [0, 0, 0]
+    assert best_and_worst(judged, 2, 2) == ([], [])
+
+
+def test_best_and_worst_share_no_image(judged):
+    best, worst = best_and_worst(judged, 1, 5)
+    assert [image.file_name for image in best] == ["1.png"]
+    assert [image.file_name for image in worst] == ["2.png", "3.png"]
+    assert best_and_worst(judged, 5, 5)[1] == []
+
+
+def test_the_boxes_are_drawn_on_the_enlarged_image(judged):
+    drawn = draw_detections(np.full((50, 100, 3), 128, np.uint8), judged[0])
+    scale = 5
+    assert drawn.shape[1] == 2 * scale * 100 + 8
+    header = drawn.shape[0] - scale * 50
+    left = drawn[header:, : scale * 100]
+    right = drawn[header:, -scale * 100 :]
+    assert tuple(left[scale * 20, scale * 10]) == RIGHT
+    assert tuple(left[scale * 20, scale * 60]) == WRONG  # missed
+    assert tuple(right[scale * 30, scale * 10]) == RIGHT
+    assert tuple(right[scale * 20, scale * 31]) == WRONG
+    assert tuple(right[scale * 20, scale * 60]) == (128, 128, 128)
+    assert tuple(left[scale * 40, scale * 90]) == (128, 128, 128)

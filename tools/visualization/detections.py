@@ -1,0 +1,104 @@
+"""Draw detections beside the truth, on the best images and on the worst.
+
+python tools/test.py CONFIG CHECKPOINT --cfg-options test_evaluator.outfile_prefix=found
+python tools/visualization/detections.py found.bbox.json TRUTH.json IMAGES --out-dir OUT
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import cv2
+
+from attnpool_mm.analysis.detections import (
+    JudgedImage,
+    best_and_worst,
+    caption_of,
+    draw_detections,
+    judge_images,
+)
+from attnpool_mm.engine import launch
+from attnpool_mm.utils.checks import check_int
+from attnpool_mm.utils.errors import ConfigError
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Draw detections beside the truth, enlarged",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("predictions", help="json of COCO's results")
+    parser.add_argument("annotations", help="the truth, json in COCO's format")
+    parser.add_argument("images", help="the folder of the images")
+    parser.add_argument("--out-dir", required=True, help="folder for the pictures")
+    parser.add_argument("--best", type=int, default=6, help="how many of the best")
+    parser.add_argument("--worst", type=int, default=3, help="how many of the worst")
+    parser.add_argument("--score", type=float, default=0.5, help="the least to draw")
+    parser.add_argument("--iou", type=float, default=0.5, help="the least of a match")
+    return parser.parse_args()
+
+
+def read_predictions(path: Path) -> list[dict]:
+    """Read a json of COCO's results.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    try:
+        predictions = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"predictions {path}: {error}") from error
+    needed = {"image_id", "category_id", "bbox", "score"}
+    listed = isinstance(predictions, list)
+    listed = listed and all(isinstance(p, dict) for p in predictions)
+    if not listed or any(needed - set(p) for p in predictions):
+        raise ConfigError(
+            f"predictions {path}: a list of {', '.join(sorted(needed))} is accepted, "
+            "as CocoMetric writes with outfile_prefix=FILE"
+        )
+    return predictions
+
+
+def draw(image: JudgedImage, folder: Path, target: Path) -> None:
+    """Draw one image into a file.
+
+    Raises:
+        ConfigError: The image is not there.
+    """
+    picture = cv2.imread(str(folder / image.file_name))
+    if picture is None:
+        raise ConfigError(f"images {folder}: there is no image {image.file_name}")
+    drawn = draw_detections(picture[..., ::-1], image)
+    cv2.imwrite(str(target), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def main() -> None:
+    """Draw, and say in `captions.json` what each picture shows."""
+    args = parse_args()
+    with launch.one_line_errors():
+        check_int("--best", args.best, 0)
+        check_int("--worst", args.worst, 0)
+        predictions = read_predictions(Path(args.predictions))
+        if not Path(args.annotations).is_file():
+            raise ConfigError(f"annotations {args.annotations}: there is no such file")
+        judged = judge_images(args.annotations, predictions, args.score, args.iou)
+        out_dir = Path(args.out_dir)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        captions = {}
+        chosen = best_and_worst(judged, args.best, args.worst)
+        for kind, images in zip(("best", "worst"), chosen, strict=True):
+            for number, image in enumerate(images, start=1):
+                name = f"{kind}_{number}.jpg"
+                draw(image, Path(args.images), out_dir / name)
+                captions[name] = f"{image.file_name}: {caption_of(image)}"
+        text = json.dumps(captions, indent=2, ensure_ascii=False)
+        (out_dir / "captions.json").write_text(text)
+        print(f"{len(captions)} of {len(judged)} images: {out_dir}")
+
+
+if __name__ == "__main__":
+    main()
