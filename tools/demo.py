@@ -1,28 +1,27 @@
-"""The whole path on real input: data, classifier, detector, COCO mAP, pictures.
+"""The whole path on real input: classifier, detector, COCO mAP, pictures, a page.
 
     python tools/demo.py
+    python tools/demo.py --classifier-only    # which needs no MMDetection
 
 Every step is a command that you could have typed; the demo prints it first. The whole
-output of each is kept in `<work dir>/<step>.log`.
+output of each is kept in `<work dir>/<step>.log`. A step that was done before is not
+repeated, so that the first line goes on after the second.
 """
 
 import argparse
 import json
-import re
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from attnpool_mm.analysis.logs import read_scores
+from attnpool_mm.engine.demo_report import write_demo_report
+from attnpool_mm.engine.demo_steps import DemoSteps
+
+ROOT = Path(__file__).resolve().parents[1]
 CLASSIFIER = "configs/demo/resnet18-nlp_digits.py"
 DETECTOR = "configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
-# Of MMEngine's output, what shows how far a step is and what came out of it.
-PROGRESS = re.compile(
-    r"(Epoch\((?:train|val|test)\).*| Average (?:Precision|Recall).*)"
-)
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,49 +36,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--pretrain-epochs", type=int, default=10, help="classifier's")
     parser.add_argument("--epochs", type=int, default=4, help="detector's")
     parser.add_argument("--seed", type=int, default=0, help="of data and training")
+    parser.add_argument(
+        "--classifier-only", action="store_true", help="stop before the detector"
+    )
+    parser.add_argument(
+        "--anew", action="store_true", help="repeat the steps that were done before"
+    )
     return parser.parse_args()
-
-
-class Steps:
-    """Runs the steps, shows their progress and takes their times.
-
-    Args:
-        work_dir: Where the logs go.
-        count: How many steps there are.
-    """
-
-    def __init__(self, work_dir: Path, count: int):
-        self.work_dir = work_dir
-        self.count = count
-        self.seconds: dict[str, float] = {}
-
-    def run(self, name: str, title: str, *command: str | Path) -> None:
-        """Run a script of this repository.
-
-        Raises:
-            SystemExit: It failed; the end of its output is printed.
-        """
-        command = [str(word) for word in command]
-        print(f"\n[{len(self.seconds) + 1}/{self.count}] {title}")
-        print("    python", " ".join(command), flush=True)
-        log = self.work_dir / f"{name}.log"
-        start = time.perf_counter()
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-u", *command],
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for line in process.stdout:
-                file.write(line)
-                if match := PROGRESS.search(line):
-                    print("   ", match[1].rstrip(), flush=True)
-        if process.wait():
-            tail = "".join(log.read_text().splitlines(keepends=True)[-20:])
-            raise SystemExit(f"{tail}\nerror: this step failed; see {log}")
-        self.seconds[name] = time.perf_counter() - start
 
 
 def handed_over(detector_config: str, checkpoint: Path) -> tuple[int, int, int]:
@@ -122,38 +85,66 @@ def schedule(epochs: int) -> list[str]:
     ]
 
 
-def main() -> None:
-    """Run the demo."""
-    args = parse_args()
-    work_dir = Path(args.work_dir).resolve()
-    work_dir.mkdir(parents=True, exist_ok=True)
-    data = work_dir / "data"
-    steps = Steps(work_dir, count=5)
-
-    steps.run(
-        "data",
-        f"Compose {args.train_images} + {args.val_images} images with digits (seconds)",
-        "tools/dataset_converters/compose_coco.py",
-        "digits",
-        data,
-        "--overwrite",
-        f"--train-images={args.train_images}",
-        f"--val-images={args.val_images}",
-        f"--seed={args.seed}",
-    )
+def train_classifier(
+    steps: DemoSteps, args: argparse.Namespace, work_dir: Path
+) -> tuple[Path, dict[str, str]]:
+    """Train the classifier and draw its weights; its checkpoint and its results."""
     classifier = work_dir / "classifier"
     checkpoint = classifier / f"epoch_{args.pretrain_epochs}.pth"
     steps.run(
         "classifier",
         "Train a classifier on single digits (1 to 3 minutes)",
-        "tools/train.py",
-        CLASSIFIER,
-        f"--work-dir={classifier}",
-        "--cfg-options",
-        *schedule(args.pretrain_epochs),
-        f"randomness.seed={args.seed}",
+        [
+            "tools/train.py",
+            CLASSIFIER,
+            f"--work-dir={classifier}",
+            "--cfg-options",
+            *schedule(args.pretrain_epochs),
+            f"randomness.seed={args.seed}",
+        ],
+        checkpoint,
     )
-    tensors, equal, parameters = handed_over(DETECTOR, checkpoint)
+    out_dir = work_dir / "classifier_weights"
+    steps.run(
+        "classifier_weights",
+        "Draw its pooling weights (seconds)",
+        [
+            "tools/visualization/pooling_weights.py",
+            CLASSIFIER,
+            checkpoint,
+            f"--out-dir={out_dir}",
+        ],
+        out_dir / "000000.png",
+    )
+    _, (*_, last), _ = read_scores(classifier, "accuracy/top1")
+    results = {
+        "accuracy of the classifier": f"{last['accuracy/top1']:.1f} %",
+        "seconds, classifier": f"{steps.seconds['classifier']:.0f}",
+    }
+    return checkpoint, results
+
+
+def train_detector(
+    steps: DemoSteps, args: argparse.Namespace, work_dir: Path, classifier: Path
+) -> dict[str, str]:
+    """Train the detector from the classifier, test it and draw; its results."""
+    data = work_dir / "data"
+    annotations = data / "annotations" / "val.json"
+    steps.run(
+        "data",
+        f"Compose {args.train_images} + {args.val_images} images with digits (seconds)",
+        [
+            "tools/dataset_converters/compose_coco.py",
+            "digits",
+            data,
+            "--overwrite",
+            f"--train-images={args.train_images}",
+            f"--val-images={args.val_images}",
+            f"--seed={args.seed}",
+        ],
+        annotations,
+    )
+    tensors, equal, parameters = handed_over(DETECTOR, classifier)
     print(f"    {equal} of {tensors} keys of the detector's backbone are matched by it")
     if equal < tensors:
         raise SystemExit("error: the detector does not start from the classifier")
@@ -164,61 +155,99 @@ def main() -> None:
         f"train_dataloader.dataset.data_root={data}/",
         f"val_dataloader.dataset.data_root={data}/",
         f"test_dataloader.dataset.data_root={data}/",
-        f"val_evaluator.ann_file={data}/annotations/val.json",
-        f"test_evaluator.ann_file={data}/annotations/val.json",
-        f"model.backbone.init_cfg.checkpoint={checkpoint}",
+        f"val_evaluator.ann_file={annotations}",
+        f"test_evaluator.ann_file={annotations}",
+        f"model.backbone.init_cfg.checkpoint={classifier}",
         f"randomness.seed={args.seed}",
     ]
+    trained = detector / f"epoch_{args.epochs}.pth"
     steps.run(
         "detector",
-        "Train Faster R-CNN from its weights (4 to 9 minutes)",
-        "tools/train.py",
-        DETECTOR,
-        f"--work-dir={detector}",
-        *options,
-        *schedule(args.epochs),
+        "Train Faster R-CNN from the classifier's weights (4 to 9 minutes)",
+        [
+            "tools/train.py",
+            DETECTOR,
+            f"--work-dir={detector}",
+            *options,
+            *schedule(args.epochs),
+        ],
+        trained,
     )
-    trained = detector / f"epoch_{args.epochs}.pth"
     metrics_file = work_dir / "metrics.json"
     steps.run(
         "test",
-        "Test it with the COCO evaluator, draw its detections (half a minute)",
-        "tools/test.py",
-        DETECTOR,
-        trained,
-        f"--work-dir={detector}",
-        f"--out={metrics_file}",
-        f"--show-dir={work_dir / 'detections'}",
-        *options,
+        "Test it with the COCO evaluator (half a minute)",
+        [
+            "tools/test.py",
+            DETECTOR,
+            trained,
+            f"--work-dir={detector}",
+            f"--out={metrics_file}",
+            *options,
+            f"test_evaluator.outfile_prefix={work_dir / 'predictions'}",
+        ],
+        metrics_file,
     )
+    out_dir = work_dir / "detections"
+    steps.run(
+        "detections",
+        "Draw the best of its detections, and some of the worst (seconds)",
+        [
+            "tools/visualization/detections.py",
+            work_dir / "predictions.bbox.json",
+            annotations,
+            data / "val",
+            f"--out-dir={out_dir}",
+        ],
+        out_dir / "captions.json",
+    )
+    out_dir = work_dir / "pooling_weights"
     steps.run(
         "weights",
-        "Draw the pooling weights (seconds)",
-        "tools/visualization/pooling_weights.py",
-        DETECTOR,
-        trained,
-        f"--out-dir={work_dir / 'pooling_weights'}",
-        *options,
+        "Draw its pooling weights (seconds)",
+        [
+            "tools/visualization/pooling_weights.py",
+            DETECTOR,
+            trained,
+            f"--out-dir={out_dir}",
+            *options,
+        ],
+        out_dir / "000000.png",
     )
-
     metrics = json.loads(metrics_file.read_text())
-    rows = {
+    return {
         "mAP": f"{metrics['coco/bbox_mAP']:.3f}",
         "mAP50": f"{metrics['coco/bbox_mAP_50']:.3f}",
-        "parameters": f"{parameters / 1e6:.1f} M",
-        "seconds, classifier": f"{steps.seconds['classifier']:.0f}",
+        "parameters of the detector": f"{parameters / 1e6:.1f} M",
         "seconds, detector": f"{steps.seconds['detector']:.0f}",
-        "seconds, in all": f"{sum(steps.seconds.values()):.0f}",
     }
+
+
+def main() -> None:
+    """Run the demo."""
+    args = parse_args()
+    work_dir = Path(args.work_dir).resolve()
+    work_dir.mkdir(parents=True, exist_ok=True)
+    count = 2 if args.classifier_only else 7
+    steps = DemoSteps(ROOT, work_dir, count, args.anew)
+    checkpoint, results = train_classifier(steps, args, work_dir)
+    title = "ResNet-18, self-attentive pooling"
+    if not args.classifier_only:
+        results = {**train_detector(steps, args, work_dir, checkpoint), **results}
+        title = f"Faster R-CNN, {title}"
+    results["seconds, in all"] = f"{sum(steps.seconds.values()):.0f}"
+
     table = [
-        "| Faster R-CNN, ResNet-18, self-attentive pooling | |",
+        f"| {title} | |",
         "|---|---|",
-        *(f"| {name} | {value} |" for name, value in rows.items()),
+        *(f"| {name} | {value} |" for name, value in results.items()),
     ]
     (work_dir / "results.md").write_text("\n".join(table) + "\n")
     print("\n" + "\n".join(table))
-    print(f"\nPictures: {work_dir / 'detections'} (truth left, detections right)")
-    print(f"          {work_dir / 'pooling_weights'} (image, then each pool's weights)")
+    report = write_demo_report(work_dir, results, steps.done)
+    print(f"\nThe table, curves and pictures, in a browser: {report}")
+    if args.classifier_only:
+        print("The detector follows with `make demo`.")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from pages import Page
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tool_modules import load_tool
@@ -32,16 +33,20 @@ def run(*command):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
+    """The classifier's part, as of `make demo-fast`, and then the rest."""
     work_dir = tmp_path_factory.mktemp("demo")
-    output = run(
+    command = [
         "tools/demo.py",
         f"--work-dir={work_dir}",
         "--train-images=72",
         "--val-images=12",
         "--pretrain-epochs=2",
         "--epochs=2",
-    )
-    (work_dir / "stdout.txt").write_text(output)
+    ]
+    output = run(*command, "--classifier-only")
+    assert "\n[2/2] " in output
+    (work_dir / "report.html").rename(work_dir / "classifier.html")
+    (work_dir / "stdout.txt").write_text(run(*command))
     return work_dir
 
 
@@ -85,9 +90,24 @@ def test_the_evaluation_repeats_that_of_the_training(demo):
     assert metrics["coco/bbox_mAP_50"] == validated > 0
 
 
+def test_the_classifier_is_not_trained_twice(demo):
+    assert len(list((demo / "classifier").glob("*/vis_data/scalars.json"))) == 1
+    first, second, rest = re.split(r"\[[23]/7\]", (demo / "stdout.txt").read_text())
+    assert "Epoch(train)" not in first + second
+    assert rest.count("Epoch(train)") > 0
+
+
+def detected(demo):
+    """The images on which something was detected, as the pictures are chosen."""
+    results = json.loads((demo / "predictions.bbox.json").read_text())
+    return {result["image_id"] for result in results if result["score"] >= 0.5}
+
+
 def test_pictures_and_table(demo):
-    detections = list((demo / "detections").glob("*.png"))
-    assert len(detections) == 12
+    captions = json.loads((demo / "detections/captions.json").read_text())
+    assert len(captions) == min(9, len(detected(demo)))
+    for name in captions:
+        assert cv2.imread(str(demo / "detections" / name)).shape[1] == 2 * 512 + 8
     weights = sorted((demo / "pooling_weights").glob("*.png"))
     assert len(weights) == 4
     picture = cv2.imread(str(weights[0]))
@@ -95,6 +115,33 @@ def test_pictures_and_table(demo):
     assert width == 4 * 256 and height > 256  # the image and three pools
     table = (demo / "results.md").read_text()
     assert all(word in table for word in ("mAP", "mAP50", "parameters", "seconds"))
+
+
+def test_the_report_shows_all_of_it(demo):
+    page = Page((demo / "report.html").read_text())
+    page.check_self_contained()
+    captions = json.loads((demo / "detections/captions.json").read_text())
+    files = [
+        *(demo / "detections" / name for name in captions),
+        *(demo / "classifier_weights").glob("*.png"),
+        *(demo / "pooling_weights").glob("*.png"),
+    ]
+    shown = [content for _, _, content in page.images]
+    assert len(shown) == len(files) + 2  # and the curves of both
+    assert {file.read_bytes() for file in files} < set(shown)
+    assert all(any(c in text for text in page.texts) for c in captions.values())
+    metrics = json.loads((demo / "metrics.json").read_text())
+    assert f"{metrics['coco/bbox_mAP_50']:.3f}" in page.texts
+    assert str(demo / "report.html") in (demo / "stdout.txt").read_text()
+
+
+def test_the_report_of_the_classifier_alone(demo):
+    page = Page((demo / "classifier.html").read_text())
+    page.check_self_contained()
+    assert len(page.images) == 1 + 4
+    (accuracy,) = scalars(demo / "classifier", "accuracy/top1")[-1:]
+    assert f"{accuracy:.1f} %" in page.texts
+    assert "mAP" not in page.texts
 
 
 def test_pooling_weights_of_own_images(demo, tmp_path, output_of, tools_undone):
