@@ -30,6 +30,7 @@ def draw_curves(records: Records, metrics: Mapping[str, str]) -> Figure:
         points = [(r["step"], r[key]) for r in measured if key in r]
         _plot(validation, points, name, color)
     validation.set(xlabel="epoch", ylabel=", ".join(metrics.values()))
+    validation.set_ylim(bottom=0)
     validation.set_xlim(0.5, 0.5 + max([r["step"] for r in measured], default=1))
     validation.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(metrics) > 1:
