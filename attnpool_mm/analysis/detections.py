@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ..utils.errors import ConfigError
+
 RIGHT, WRONG = (70, 200, 255), (255, 130, 40)  # RGB, told apart by all eyes
 PICTURE_SIZE = 512  # to which a small image is enlarged, in pixels
 HEADER, GAP, MARGIN = 40, 8, 3
@@ -78,10 +80,19 @@ def judge_images(
 
     Returns:
         The images, in the order of the file.
+
+    Raises:
+        ConfigError: A detection is on an image that the file does not have.
     """
     kept = [dict(result) for result in predictions if result["score"] >= score]
     with redirect_stdout(StringIO()):  # pycocotools says how far it is
         truth = COCO(str(ann_file))
+        absent = {result["image_id"] for result in kept} - set(truth.imgs)
+        if absent:
+            raise ConfigError(
+                f"predictions: {ann_file} has no image of id {min(absent)}; those of "
+                "its images are accepted"
+            )
         found = truth.loadRes(kept) if kept else COCO()
         if not kept:
             found.dataset = {**truth.dataset, "annotations": []}

@@ -11,6 +11,7 @@ from attnpool_mm.analysis.detections import (
     draw_detections,
     judge_images,
 )
+from attnpool_mm.utils.errors import ConfigError
 
 BOXES = [  # image, class, x, y, width, height
     (1, 1, 10, 10, 20, 20),
@@ -75,6 +76,12 @@ def test_without_a_detection_all_is_missed(ann_file):
     judged = judge_images(ann_file, [])
     assert [image.f1 for image in judged] == [0, 0, 0]
     assert best_and_worst(judged, 2, 2) == ([], [])
+
+
+def test_an_image_that_is_not_there_is_an_error(ann_file):
+    results = [dict(image_id=7, category_id=1, score=0.6, bbox=[10, 22, 20, 20])]
+    with pytest.raises(ConfigError, match="id 7"):
+        judge_images(ann_file, results)
 
 
 def test_best_and_worst_share_no_image(judged):
