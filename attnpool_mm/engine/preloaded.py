@@ -20,7 +20,8 @@ MODULES = (
 with (
     redirect_stdout(io.StringIO()),
     redirect_stderr(io.StringIO()),
-    warnings.catch_warnings(action="ignore"),
+    warnings.catch_warnings(),
 ):
+    warnings.simplefilter("ignore")
     for module in MODULES:
         import_module(module)
