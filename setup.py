@@ -1,10 +1,16 @@
-"""Packaging of attnpool_mm. The requirements stand in `requirements/`."""
+"""Packaging of attnpool_mm. The requirements stand in `requirements/`.
 
+`python setup.py --version` makes the links of a checkout that is not installed.
+"""
+
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
+# What MMEngine, MMPretrain and mim look for in a package's folder `.mim`
+CARRIED = ("configs", "demo", "model-index.yml", "tools")
 
 
 def requirements(name: str) -> list[str]:
@@ -20,6 +26,30 @@ def version() -> str:
     return scope["__version__"]
 
 
+def link_mim() -> None:
+    """Put links to what the package carries into its `.mim`.
+
+    Wheels and source distributions get the files themselves. In a source distribution
+    they are in `.mim` already, and nowhere else.
+    """
+    folder = ROOT / "attnpool_mm" / ".mim"
+    folder.mkdir(exist_ok=True)
+    for name in CARRIED:
+        source, target = ROOT / name, folder / name
+        if not source.exists() or (target.exists() and target.samefile(source)):
+            continue
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+        try:
+            target.symlink_to(Path("..", "..", name), source.is_dir())
+        except OSError:  # a file system, or Windows, that allows no links
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, target)
+
+
+link_mim()
 setup(
     name="attnpool_mm",
     version=version(),
@@ -28,7 +58,6 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["attnpool_mm", "attnpool_mm.*"]),
-    # `.mim` holds links to what MMEngine, MMPretrain and mim look for in a package
     package_data={
         "attnpool_mm": [
             ".mim/model-index.yml",

@@ -20,8 +20,10 @@ from .utils.errors import ConfigError
 from .utils.safe_yaml import use_safe_yaml
 
 # Configs, tools and model index as OpenMMLab's packages carry them: copies in a
-# wheel, links in the repository
+# wheel, links in an installed checkout; one that is not installed has none
 MIM_FOLDER = Path(__file__).parent / ".mim"
+if not MIM_FOLDER.is_dir():
+    MIM_FOLDER = Path(__file__).parents[1]
 
 
 def config_path(name: str) -> str:

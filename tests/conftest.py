@@ -2,6 +2,7 @@
 
 import os
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 FORKING = ("test_checkpointing.py", "test_interruption.py")
 # Each takes minutes on one process: last, the other would wait for it.
 LONGEST = ("test_demo.py", "test_configs.py", "test_launching.py", "test_train_test.py")
+
+
+def pytest_configure():
+    """Say what to run in a checkout that is not installed."""
+    if not (Path(__file__).parents[1] / "attnpool_mm" / ".mim" / "configs").exists():
+        raise pytest.UsageError("attnpool_mm/.mim: run python setup.py --version once")
 
 
 def pytest_collection_modifyitems(items):

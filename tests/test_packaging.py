@@ -93,15 +93,21 @@ def files_of(wheel):
     return set(zipfile.ZipFile(wheel).namelist())
 
 
+def copy_sources(folder):
+    """A copy of what git has: without the links in `.mim`."""
+    ignored = shutil.ignore_patterns(".mim", "__pycache__")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, folder)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """A copy of the sources, with a wheel and a source distribution in dist/."""
     copy = tmp_path_factory.mktemp("sources")
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, symlinks=True)
-        else:
-            shutil.copy(ROOT / name, copy)
+    copy_sources(copy)
     # what must not be packed
     for junk in ("configs/__pycache__/a.pyc", "tools/work_dirs/a.log", "tests/a.py"):
         (copy / junk).parent.mkdir(exist_ok=True)
@@ -220,6 +226,74 @@ def test_repository_gives_the_same_lookups():
         below = path.relative_to(ROOT / "attnpool_mm" / ".mim" / "configs")
         found = get_config(f"attnpool_mm::{below.as_posix()}")
         assert Path(found.filename).samefile(ROOT / "configs" / below)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy that is not installed, but in `PYTHONPATH` alone."""
+    copy = tmp_path_factory.mktemp("checkout")
+    copy_sources(copy)
+    (copy / "mine.py").write_text(
+        f"_base_ = 'attnpool_mm::classification/digits/{CLASSIFIER}.py'\n"
+    )
+    return copy
+
+
+def python(checkout, code):
+    env = os.environ | {"PYTHONPATH": str(checkout)}
+    run(sys.executable, "-c", code, cwd=checkout, env=env)
+
+
+def test_a_checkout_that_is_not_installed(checkout):
+    """Names are found; a base of the package says what to run, which is enough."""
+    done = subprocess.run(
+        [sys.executable, "tools/misc/print_config.py", "mine.py"],
+        cwd=checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+    )
+    *_, error = done.stderr.strip().splitlines()  # MMEngine's warnings before it
+    assert done.returncode == 2 and error.startswith("error: config mine.py: "), error
+    command = error.rpartition("run ")[2].removesuffix(" once")
+    assert command == f"python {checkout}/setup.py --version"
+    python(
+        checkout,
+        f"""
+from attnpool_mm.apis import config_path
+import mmpretrain
+assert config_path({CLASSIFIER!r}).startswith({str(checkout / "configs")!r})
+assert {CLASSIFIER!r} in mmpretrain.list_models("*spem*")
+""",
+    )
+    run(sys.executable, *command.split()[1:])
+    links = checkout / "attnpool_mm" / ".mim"
+    assert {path.name: path.is_symlink() for path in links.iterdir()} == dict.fromkeys(
+        CARRIED, True
+    )
+    python(
+        checkout,
+        """
+import attnpool_mm
+from mmengine.config import Config
+assert Config.fromfile("mine.py").model.backbone.depth == 20
+""",
+    )
+
+
+def test_links_are_made_anew(checkout):
+    """What is outdated goes, a folder that was copied too; what is right stays."""
+    links = checkout / "attnpool_mm" / ".mim"
+    run(sys.executable, "setup.py", "--version", cwd=checkout)
+    kept = os.lstat(links / "demo").st_mtime_ns
+    (links / "configs").unlink()
+    (links / "configs" / "old").mkdir(parents=True)
+    (links / "tools").unlink()
+    (links / "tools").symlink_to("nowhere")
+    run(sys.executable, "setup.py", "--version", cwd=checkout)
+    for name in CARRIED:
+        assert (links / name).samefile(checkout / name) and (links / name).is_symlink()
+    assert os.lstat(links / "demo").st_mtime_ns == kept
 
 
 def test_unknown_name_says_what_is_near():

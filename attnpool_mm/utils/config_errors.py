@@ -6,6 +6,7 @@ from pathlib import Path
 from .errors import ConfigError
 
 ACCEPTED = (".py", ".json", ".yaml", ".yml")
+CARRIED = Path(__file__).parents[1] / ".mim"
 
 
 def config_error(path: str, error: Exception) -> ConfigError:
@@ -33,6 +34,9 @@ def config_error(path: str, error: Exception) -> ConfigError:
     named = isinstance(error, AttributeError | KeyError | NameError)
     if named or (line is not None and not isinstance(error, OSError | SyntaxError)):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if not CARRIED.is_dir() and str(Path(*CARRIED.parts[-2:])) in text:
+        setup = CARRIED.parents[1] / "setup.py"
+        text += f"; this checkout is not installed: run python {setup} --version once"
     where = path if file is None else f"{path}, in {file}"
     where += "" if line is None else f", line {line}"
     return ConfigError(f"config {where}: {text or type(error).__name__}")
