@@ -99,7 +99,10 @@ def shrink(cfg):
 
 def _steps(dataset):
     """The steps of a data set's pipelines, those of its wrappers too."""
-    yield from dataset.get("pipeline") or []
+    for step in dataset.get("pipeline") or []:
+        yield step
+        for choice in step.get("transforms") or []:  # of `RandomChoice`
+            yield from choice if isinstance(choice, list) else [choice]
     if "dataset" in dataset:
         yield from _steps(dataset.dataset)
 
@@ -110,7 +113,7 @@ SMALL = {1333: 133, 1280: 320, 800: 80, 640: 160, 416: 160, 320: 160, -320: -80}
 
 def _shrink_step(step):
     """Classifiers get 64x64 pixels at most, detectors about 130x80 or 160x160."""
-    for key in ("scale", "crop_size", "img_scale", "size", "border"):
+    for key in ("scale", "scales", "crop_size", "img_scale", "size", "border"):
         size = step.get(key)
         if isinstance(size, int):
             step[key] = min(size, 64)

@@ -48,7 +48,7 @@ DATA_SETS = dict(
 # configs/README.md has it in words
 NAME = re.compile(
     rf"""
-    (?:(?P<detector>faster-rcnn|rtmdet|ssdlite|yolov3|yolox)_)?
+    (?:(?P<detector>detr|faster-rcnn|rtmdet|ssdlite|yolov3|yolox)_)?
     (?P<network>[a-z0-9-]+?)
     (?:-(?P<method>nlp|lip|strided|se|spem|spem-plugin))?
     (?:-(?P<place>stage-start|block-end|stage-end))?

@@ -34,6 +34,7 @@ DETECTORS = [
         dict(RESNET18, **FOUR),
         [64, 128, 256, 512],
     ),
+    ("detr/detr_r50_8xb2-150e_coco.py", None, [2048]),
     ("yolox/yolox_tiny_8xb8-300e_coco.py", None, [96, 192, 384]),
     ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", None, [96, 192, 384]),
 ]
