@@ -175,7 +175,7 @@ class _Parts:
 
     def __init__(self, cfg: Config):
         model = cfg.get("model") or {}
-        if type_name(model) == "PrunedModel":
+        if type_name(model) in ("PrunedModel", "pruned_model"):
             raise ConfigError(
                 f"model type={model['type']!r}: its layers have the widths that "
                 "pruning left; the config that was pruned is accepted"
@@ -183,7 +183,7 @@ class _Parts:
         backbone = model.get("backbone")
         if not isinstance(backbone, dict) or "type" not in backbone:
             raise ConfigError("model.backbone: a dict with a type is expected")
-        if type_name(backbone) == "AttnPoolBackbone":
+        if type_name(backbone) in ("AttnPoolBackbone", "attn_pool_backbone"):
             given = {k: v for k, v in backbone.items() if k not in ("type", "arch")}
             cfg.model.backbone = {**arch_to_config(backbone.get("arch")), **given}
         self.outer = self.inner = cfg.model.backbone

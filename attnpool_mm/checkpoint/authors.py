@@ -93,8 +93,8 @@ def convert_authors_state_dict(
             in the last state of their code, the error says the keyword.
 
     Example:
-        >>> from attnpool_mm.models import AttnPoolBackbone
-        >>> names = AttnPoolBackbone('resnet18-skip-1222').state_dict()
+        >>> from attnpool_mm.models import attn_pool_backbone
+        >>> names = attn_pool_backbone('resnet18-skip-1222').state_dict()
         >>> theirs = {f'module.net.{name}': value for name, value in names.items()}
         >>> ours = convert_authors_state_dict(theirs, 'resnet18-skip-1222')
         >>> 'backbone.layer1.0.conv1.weight' in ours
@@ -144,8 +144,8 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
         ConfigError: As in `convert_authors_state_dict`.
 
     Example:
-        >>> from attnpool_mm.models import AttnPoolBackbone
-        >>> theirs = AttnPoolBackbone('resnet18-skip-1222').state_dict()
+        >>> from attnpool_mm.models import attn_pool_backbone
+        >>> theirs = attn_pool_backbone('resnet18-skip-1222').state_dict()
         >>> authors_names(theirs, 'resnet18-skip-1222')['backbone.bn1.weight']
         'bn1.weight'
     """

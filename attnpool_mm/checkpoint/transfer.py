@@ -60,9 +60,9 @@ def transfer_backbone(
             `partial`) a block is on one side only; both sides are named.
 
     Example:
-        >>> from attnpool_mm.models import AttnPoolBackbone
-        >>> source = AttnPoolBackbone('resnet18-skip-1222').state_dict()
-        >>> target = AttnPoolBackbone('resnet18-lip-1222')
+        >>> from attnpool_mm.models import attn_pool_backbone
+        >>> source = attn_pool_backbone('resnet18-skip-1222').state_dict()
+        >>> target = attn_pool_backbone('resnet18-lip-1222')
         >>> done = transfer_backbone(source, target)
         >>> len(done.matched), done.missing[0]
         (120, 'layer2.pool.conv.weight')

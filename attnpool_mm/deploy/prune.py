@@ -48,7 +48,7 @@ def prune_network(
 
     Returns:
         A copy in evaluation mode. Without
-        torch-pruning, `PrunedModel` builds it from the shapes of its tensors
+        torch-pruning, `pruned_model` builds it from the shapes of its tensors
         (`changed_shapes`).
 
     Raises:

@@ -11,7 +11,7 @@ from ..utils.config import type_name
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
 
-BUILDER = "PrunedModel"
+BUILDER = "PrunedModel"  # or the function, where types are classes
 
 
 def pruned_config(
@@ -28,7 +28,7 @@ def pruned_config(
     Args:
         cfg (Config): The network's whole config, which stays as it is; it may itself be
             of a pruned network.
-        shapes (Mapping[str, str]): As in `PrunedModel`.
+        shapes (Mapping[str, str]): As in `pruned_model`.
         image_size (Sequence[int]): Height and width in pixels.
         checkpoint (str): File with the pruned weights.
 
@@ -40,7 +40,7 @@ def pruned_config(
     """
     cfg = deepcopy(cfg)
     model = _without_pretrained(cfg.model)
-    if type_name(model) == BUILDER:
+    if type_name(model) in (BUILDER, "pruned_model"):
         shapes = {**model.pop("shapes"), **shapes}
     else:
         model["network"] = model.pop("type")

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from ..registry import MODELS as OURS
 from ..registry import SCOPE
 from ..utils.checks import nearest
-from ..utils.config import registered, registered_names
+from ..utils.config import registered, registered_names, type_name
 from ..utils.errors import ConfigError
 from ..utils.signatures import arguments, mentions, package_of, unknown_arguments
 from .places import (
@@ -215,7 +215,7 @@ class _TypedDicts:
         taken = arguments(kind)
         if unknown:
             raise ConfigError(
-                f"{key}.{unknown[0]}: {kind.__name__} has no such argument; "
+                f"{key}.{unknown[0]}: {type_name(value)} has no such argument; "
                 f"{nearest(unknown[0], taken)} (in a config that inherits, "
                 "_delete_=True drops what the base config gives)"
             )

@@ -27,7 +27,12 @@ from .arguments import check_option
 
 SCOPES = ("mmpretrain", "mmdet")
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-BUILDERS = {"AttnPoolClassifier": "mmpretrain", "AttnPoolDetector": "mmdet"}
+# Types of models whose name says the framework, where no class does
+BUILDERS = {
+    "AttnPoolClassifier": "mmpretrain",
+    "AttnPoolDetector": "mmdet",
+    "attn_pool_detector": "mmdet",
+}
 # Of each backend of a visualizer, the packages one of which it needs
 PACKAGES = {
     "AimVisBackend": ("aim",),

@@ -8,22 +8,22 @@ from importlib import import_module
 from typing import Any
 
 MODULES = {
-    "AttnPoolBackbone": "keywords",
     "AttnPoolClassifier": "classifier",
-    "AttnPoolDetector": "detector",
     "AttnPoolMobileNetV2": "mobilenet_v2",
     "AttnPoolMobileNetV3": "mobilenet_v3",
     "AttnPoolResNet": "resnet",
     "AttnPoolResNetCIFAR": "resnet_cifar",
     "LIPDenseNet": "lip",
     "LIPResNet": "lip",
-    "PooledBackbone": "pooled",
-    "PrunedModel": "pruned",
     "Shrinking": "shrinking",
     "arch_to_config": "keywords",
+    "attn_pool_backbone": "keywords",
+    "attn_pool_detector": "detector",
     "check_detector": "detector",
     "find_shrinkings": "shrinking",
     "pool_downsampling": "pooled",
+    "pooled_backbone": "pooled",
+    "pruned_model": "pruned",
 }
 __all__ = list(MODULES)
 

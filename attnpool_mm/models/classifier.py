@@ -13,16 +13,11 @@ GLOBAL_AVERAGE = dict(type="mmpretrain.GlobalAveragePooling")
 
 
 @MODELS.register_module()
-def AttnPoolClassifier(
-    backbone: dict | nn.Module,
-    neck: dict | nn.Module | None = GLOBAL_AVERAGE,
-    head: dict | nn.Module | None = None,
-    **kwargs: Any,
-) -> ImageClassifier:
-    """Build MMPretrain's `ImageClassifier`; the head gets the backbone's channels.
+class AttnPoolClassifier(ImageClassifier):
+    """MMPretrain's `ImageClassifier`; the head gets the backbone's channels.
 
-    For configs whose backbone changes on the command line, as that of an architecture
-    keyword does: `head.in_channels` need not be changed with it.
+    It is for configs whose backbone changes on the command line, as that of an
+    architecture keyword does: `head.in_channels` need not be changed with it.
 
     Args:
         backbone (dict | nn.Module): The backbone, or its config.
@@ -45,15 +40,23 @@ def AttnPoolClassifier(
         >>> classifier.head.in_channels
         512
     """
-    if not isinstance(backbone, nn.Module):
-        backbone = MODELS.build(backbone)
-    if isinstance(head, dict) and "in_channels" not in head:
-        channels = getattr(backbone, "out_channels", None)
-        if channels is None:
-            raise ConfigError(
-                f"head: in_channels must be given, since {type(backbone).__name__} "
-                "has no out_channels"
-            )
-        head = {**head, "in_channels": channels[-1]}
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        return ImageClassifier(backbone=backbone, neck=neck, head=head, **kwargs)
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        neck: dict | nn.Module | None = GLOBAL_AVERAGE,
+        head: dict | nn.Module | None = None,
+        **kwargs: Any,
+    ):
+        if not isinstance(backbone, nn.Module):
+            backbone = MODELS.build(backbone)
+        if isinstance(head, dict) and "in_channels" not in head:
+            channels = getattr(backbone, "out_channels", None)
+            if channels is None:
+                raise ConfigError(
+                    f"head: in_channels must be given, since {type(backbone).__name__} "
+                    "has no out_channels"
+                )
+            head = {**head, "in_channels": channels[-1]}
+        with DefaultScope.overwrite_default_scope("mmpretrain"):
+            super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)

@@ -14,11 +14,11 @@ from ..utils.checks import check_known_arguments, check_needed_arguments
 from ..utils.errors import ConfigError
 from .detector_check import check_detector, neck_channels, outputs_of, reason
 
-__all__ = ["AttnPoolDetector", "check_detector"]
+__all__ = ["attn_pool_detector", "check_detector"]
 
 
-@MODELS.register_module()
-def AttnPoolDetector(
+@MODELS.register_module(name="AttnPoolDetector")
+def attn_pool_detector(
     detector: str | type,
     backbone: dict | nn.Module,
     neck: dict | Sequence[dict] | None = None,
@@ -26,9 +26,10 @@ def AttnPoolDetector(
 ) -> nn.Module:
     """Build one of MMDetection's detectors; the neck gets the backbone's channels.
 
-    For configs whose backbone changes on the command line, as that of an architecture
-    keyword does: `neck.in_channels` need not be changed with it. The strides of
-    anchors and RoIs must be, and are checked.
+    In a config its name is `AttnPoolDetector`. It is for configs whose backbone changes
+    on the command line, as that of an architecture keyword does: `neck.in_channels`
+    need not be changed with it. The strides of anchors and RoIs must be, and are
+    checked.
 
     Args:
         detector (str | type): Name of the detector, e.g. 'FasterRCNN' or
@@ -40,12 +41,15 @@ def AttnPoolDetector(
         **kwargs (Any): Other arguments of the detector. A `bbox_head.in_channels` that
             is None is filled in with the channels that the head gets.
 
+    Returns:
+        The detector, an object of its own class.
+
     Raises:
         ConfigError: There is no such detector, it does not take these arguments, or
             its parts do not fit, as in `check_detector`.
 
     Example:
-        >>> model = AttnPoolDetector(
+        >>> model = attn_pool_detector(
         ...     'RetinaNet',
         ...     backbone=dict(type='attnpool_mm.AttnPoolBackbone',
         ...                   arch='resnet18-lip-1222', out_indices=(1, 2, 3)),

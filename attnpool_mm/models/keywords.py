@@ -371,9 +371,11 @@ def _self_attentive(base: str, normalize: bool, **kwargs: Any) -> dict[str, Any]
     return dict(type="MixedPool2d", pools=pools, normalize=normalize)
 
 
-@MODELS.register_module()
-def AttnPoolBackbone(arch: str, **kwargs: Any) -> nn.Module:
+@MODELS.register_module(name="AttnPoolBackbone")
+def attn_pool_backbone(arch: str, **kwargs: Any) -> nn.Module:
     """Build the backbone that an architecture keyword stands for.
+
+    In a config its name is `AttnPoolBackbone`.
 
     Args:
         arch (str): The keyword, as `arch_to_config` takes it.
@@ -389,7 +391,8 @@ def AttnPoolBackbone(arch: str, **kwargs: Any) -> nn.Module:
         `PooledBackbone`.
 
     Example:
-        >>> backbone = AttnPoolBackbone('mobilenet_v2-lip-1222121', out_indices=(4, 7))
+        >>> backbone = attn_pool_backbone(
+        ...     'mobilenet_v2-lip-1222121', out_indices=(4, 7))
         >>> type(backbone).__name__, backbone.out_channels
         ('AttnPoolMobileNetV2', (96, 1280))
     """

@@ -174,12 +174,10 @@ class LIPResNet(AttnPoolResNet):
 
 
 @MODELS.register_module()
-def LIPDenseNet(
-    depth: int = 121, hidden_channels: int = 128, **kwargs: Any
-) -> DenseNet:
+class LIPDenseNet(DenseNet):
     """LIP-DenseNet: local importance pooling in the stem and in the transitions.
 
-    It is `pool_downsampling` of MMPretrain's DenseNet. The stem's windows are 3×3 as
+    It is MMPretrain's DenseNet after `pool_downsampling`. The stem's windows are 3×3 as
     its max-pool's were, those of the transitions 2×2. Weights of a plain DenseNet load
     by name.
 
@@ -189,8 +187,9 @@ def LIPDenseNet(
             Default: 128.
         **kwargs (Any): The other arguments of MMPretrain's DenseNet.
 
-    Returns:
-        The DenseNet, with `out_channels` and `out_strides`.
+    Attributes:
+        out_channels: Channels of each output.
+        out_strides: How many times smaller than the image each output is.
 
     Raises:
         ConfigError: `depth` or `hidden_channels` is not one of the accepted values.
@@ -203,9 +202,11 @@ def LIPDenseNet(
         >>> backbone.out_channels, backbone.out_strides
         ((128, 256, 512, 1024), (8, 16, 32, 32))
     """
-    check_choice("depth", str(depth), tuple(DenseNet.arch_settings))
-    check_int("hidden_channels", hidden_channels)
-    network = DenseNet(str(depth), **kwargs)
-    transition = dict(LIP, hidden_channels=hidden_channels, window=2)
-    pools = [LIP, *[transition] * (network.num_stages - 1)]
-    return pool_downsampling(network, pools, stages=["stem.3", "transitions"])
+
+    def __init__(self, depth: int = 121, hidden_channels: int = 128, **kwargs: Any):
+        check_choice("depth", str(depth), tuple(DenseNet.arch_settings))
+        check_int("hidden_channels", hidden_channels)
+        super().__init__(str(depth), **kwargs)
+        transition = dict(LIP, hidden_channels=hidden_channels, window=2)
+        pools = [LIP, *[transition] * (self.num_stages - 1)]
+        pool_downsampling(self, pools, stages=["stem.3", "transitions"])

@@ -109,8 +109,8 @@ def pool_downsampling(
     return model
 
 
-@MODELS.register_module()
-def PooledBackbone(
+@MODELS.register_module(name="PooledBackbone")
+def pooled_backbone(
     backbone: dict | nn.Module,
     pool_cfg: dict | Sequence[dict | None] | None,
     stages: Sequence[int | str] | None = None,
@@ -118,6 +118,8 @@ def PooledBackbone(
     image_size: Sequence[int] = (224, 224),
 ) -> nn.Module:
     """Build a backbone of any framework, and pool its map as `pool_downsampling` does.
+
+    In a config its name is `PooledBackbone`.
 
     Args:
         backbone (dict | nn.Module): Config of the backbone, e.g.
@@ -135,7 +137,7 @@ def PooledBackbone(
         ConfigError: As in `pool_downsampling`.
 
     Example:
-        >>> backbone = PooledBackbone(
+        >>> backbone = pooled_backbone(
         ...     dict(type='mmpretrain.RegNet', arch='regnetx_400mf',
         ...          out_indices=(0, 1, 2, 3)),
         ...     dict(type='LocalImportancePool2d'))

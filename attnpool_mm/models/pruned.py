@@ -20,8 +20,8 @@ from .pooled import set_outputs
 from .tracing import trace
 
 
-@MODELS.register_module()
-def PrunedModel(
+@MODELS.register_module(name="PrunedModel")
+def pruned_model(
     network: str | type,
     shapes: Mapping[str, str],
     image_size: Sequence[int] = (224, 224),
@@ -29,8 +29,9 @@ def PrunedModel(
 ) -> nn.Module:
     """Build a network, and narrow its layers to the widths of a pruned one.
 
-    `tools/deployment/prune.py` writes such configs. The network's own keys stay where
-    they are, `model.backbone` for example. Nothing but this package is needed.
+    In a config its name is `PrunedModel`. `tools/deployment/prune.py` writes such
+    configs. The network's own keys stay where they are, `model.backbone` for example.
+    Nothing but this package is needed.
 
     Args:
         network (str | type): Type of the network, e.g. 'mmpretrain.ImageClassifier'.
@@ -48,7 +49,7 @@ def PrunedModel(
             cannot have these shapes.
 
     Example:
-        >>> layer = PrunedModel(
+        >>> layer = pruned_model(
         ...     nn.Conv2d, shapes={'weight': '6x3x1x1', 'bias': '6'},
         ...     in_channels=3, out_channels=8, kernel_size=1)
         >>> layer.out_channels
@@ -84,7 +85,7 @@ def narrow(model: nn.Module, shapes: Mapping[str, str]) -> None:
 
     Args:
         model (nn.Module): The network.
-        shapes (Mapping[str, str]): As in `PrunedModel`. What layers say of their sizes
+        shapes (Mapping[str, str]): As in `pruned_model`. What layers say of their sizes
             (`out_channels`, `groups`) follows.
 
     Raises:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from attnpool_mm.analysis import measure_complexity
 from attnpool_mm.layers import SPEM, DynamicConv2d
-from attnpool_mm.models import AttnPoolBackbone
+from attnpool_mm.models import attn_pool_backbone
 from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
 from attnpool_mm.utils.errors import ConfigError
 
@@ -126,7 +126,7 @@ def test_a_self_attentive_pool(patch):
 
 
 def test_the_largest_image_costs_nothing():
-    backbone = AttnPoolBackbone(
+    backbone = attn_pool_backbone(
         "resnet18-nlp_headfix2_nowin-1222", out_indices=(0, 1, 2, 3)
     )
     cost = measure_complexity(backbone, (3, 800, 1333))
@@ -166,7 +166,7 @@ def test_flops_of_every_pool_are_those_of_a_real_run(cfg):
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_flops_of_backbones_are_those_of_a_real_run(arch):
-    backbone = AttnPoolBackbone(arch)
+    backbone = attn_pool_backbone(arch)
     names = {name for name, _ in backbone.named_modules()}
     flops, outputs = counted_on_cpu(backbone, torch.rand(1, 3, 64, 75))
     cost = measure_complexity(backbone, (3, 64, 75))
@@ -177,7 +177,7 @@ def test_flops_of_backbones_are_those_of_a_real_run(arch):
 
 
 def test_resnet50_at_224():
-    cost = measure_complexity(AttnPoolBackbone("resnet50-skip-1222"), (3, 224, 224))
+    cost = measure_complexity(attn_pool_backbone("resnet50-skip-1222"), (3, 224, 224))
     assert cost.parameters == 25_557_032 - 2_049_000  # without the classifier
     assert round(cost.flops / 2e9, 2) == 4.09
     # layer1's first block: its input, and branch and shortcut, four times as wide
@@ -260,7 +260,7 @@ def test_bytes_of_a_value():
 
 
 def test_it_is_the_same_in_inference_mode_and_changes_nothing():
-    model = AttnPoolBackbone("resnet18-nlp_headfix2_nowin-1222")
+    model = attn_pool_backbone("resnet18-nlp_headfix2_nowin-1222")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     cost = measure_complexity(model, (3, 64, 64))
     with torch.inference_mode():

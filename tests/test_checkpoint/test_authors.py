@@ -10,7 +10,7 @@ from reference import VECTORS
 from tool_modules import load_tool
 
 from attnpool_mm.checkpoint import convert_authors_state_dict, load_checkpoint_file
-from attnpool_mm.models import AttnPoolBackbone, arch_to_config
+from attnpool_mm.models import arch_to_config, attn_pool_backbone
 from attnpool_mm.utils.config import NoRandomFills
 from attnpool_mm.utils.errors import ConfigError
 
@@ -104,7 +104,7 @@ def authors_state(arch, prefix="net."):
     """A state dict as theirs, every entry with a value of its own, and ours."""
     config = arch_to_config(arch)
     with NoRandomFills():
-        backbone = AttnPoolBackbone(arch)
+        backbone = attn_pool_backbone(arch)
     ours = {
         name: value if name.endswith("num_batches_tracked") else torch.rand_like(value)
         for name, value in backbone.state_dict().items()
@@ -138,7 +138,7 @@ ARCHS = [
 def assert_whole(converted, arch, theirs):
     """Every entry is used, and every entry of our network is there."""
     with NoRandomFills():
-        backbone = AttnPoolBackbone(arch)
+        backbone = attn_pool_backbone(arch)
     ours = {f"backbone.{name}": v.shape for name, v in backbone.state_dict().items()}
     heads = {"head.fc.weight", "head.fc.bias"} & set(converted)
     assert set(converted) == set(ours) | heads

@@ -17,9 +17,9 @@ from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.checkpoint.state_dict import find_state_dict
 from attnpool_mm.checkpoint.transfer import group_names, transfer_backbone
 from attnpool_mm.models import (
-    AttnPoolBackbone,
     AttnPoolMobileNetV2,
     AttnPoolResNet,
+    attn_pool_backbone,
 )
 from attnpool_mm.utils.errors import ConfigError
 
@@ -136,10 +136,10 @@ def test_dynamic_kernels_start_as_the_plain_network():
 
 
 def test_what_matches_and_what_does_not():
-    source = AttnPoolBackbone("resnet18-lip-1222").state_dict()
+    source = attn_pool_backbone("resnet18-lip-1222").state_dict()
     source = {f"backbone.{k}": v for k, v in source.items()}
     source["neck.fpn.weight"] = torch.ones(1)
-    target = AttnPoolBackbone("resnet18-gaussian_pool-1222")
+    target = attn_pool_backbone("resnet18-gaussian_pool-1222")
     done = transfer_backbone(source, target)
     names = list(target.state_dict())
     assert done.matched == [k for k in names if ".pool." not in k]
@@ -284,7 +284,7 @@ def test_weights_of_torchvision_as_init_cfg(tool, output_of, tmp_path):
     assert "    layer2.pool (7): conv.weight, conv.bias, norm.weight, …" in printed
 
     init_cfg = dict(type="Pretrained", checkpoint=str(target), prefix="backbone.")
-    backbone = AttnPoolBackbone(arch, init_cfg=init_cfg)
+    backbone = attn_pool_backbone(arch, init_cfg=init_cfg)
     backbone.init_weights()
     for ours, other in (
         ("conv1.conv.weight", "features.0.0.weight"),

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnpool_mm.analysis import measure_complexity
 from attnpool_mm.deploy.tiling import tile_attention, untile_attention
-from attnpool_mm.models import AttnPoolBackbone
+from attnpool_mm.models import attn_pool_backbone
 from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
 from attnpool_mm.pooling.self_attention import SelfAttention
 from attnpool_mm.utils.errors import ConfigError
@@ -100,7 +100,7 @@ def test_every_pool_with_attention_is_tiled(pool_cfg):
 
 
 def test_a_network_within_1e_6():
-    network = AttnPoolBackbone("resnet18-nlp_headfix2_nowin-2222")
+    network = attn_pool_backbone("resnet18-nlp_headfix2_nowin-2222")
     network.eval()
     x = torch.rand(1, 3, 65, 48)
     with torch.no_grad():

@@ -19,8 +19,8 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
 
-from attnpool_mm.models import AttnPoolBackbone
-from attnpool_mm.models.detector import AttnPoolDetector, check_detector
+from attnpool_mm.models import attn_pool_backbone
+from attnpool_mm.models.detector import attn_pool_detector, check_detector
 from attnpool_mm.models.heads import SSDHead
 from attnpool_mm.utils.errors import ConfigError
 
@@ -95,7 +95,7 @@ def strides_of(model, side):
     "make, side", [(ssd, 320), (yolo, 256), (faster_rcnn, 256), (retina, 256)]
 )
 def test_channels_and_strides_are_those_of_real_maps(make, side):
-    model = AttnPoolDetector(**make())
+    model = attn_pool_detector(**make())
     given, maps = maps_of(model, side)
     channels = [m.shape[1] for m in given]
     head = model.bbox_head if make is not faster_rcnn else model.rpn_head
@@ -123,11 +123,13 @@ def test_channels_and_strides_are_those_of_real_maps(make, side):
     (retina, 512, "resnet18-lip-4222", "bbox_head: anchor_generator.strides"),
 ])  # fmt: skip
 def test_other_strides_are_told(make, side, arch, key):
-    model = AttnPoolDetector(**make())
+    model = attn_pool_detector(**make())
     if make is ssd:
-        model.backbone = AttnPoolBackbone(arch)
+        model.backbone = attn_pool_backbone(arch)
     else:
-        model.backbone = AttnPoolBackbone(arch, out_indices=model.backbone.out_indices)
+        model.backbone = attn_pool_backbone(
+            arch, out_indices=model.backbone.out_indices
+        )
     right = strides_of(model, side)
     with pytest.raises(ConfigError) as caught:
         check_detector(model)
@@ -169,7 +171,7 @@ STRIDES = "bbox_head__anchor_generator__strides"
 ], ids=lambda value: value[0] if isinstance(value, list) else "")  # fmt: skip
 def test_what_does_not_fit_is_one_line(cfg, named):
     with pytest.raises(ConfigError) as caught:
-        AttnPoolDetector(**cfg)
+        attn_pool_detector(**cfg)
     said = str(caught.value)
     assert "\n" not in said
     for words in named:
@@ -177,16 +179,16 @@ def test_what_does_not_fit_is_one_line(cfg, named):
 
 
 def test_strides_may_be_off_by_a_fifth():
-    AttnPoolDetector(**retina(**{STRIDES: [8, 16, 32, 64, 108]}))
+    attn_pool_detector(**retina(**{STRIDES: [8, 16, 32, 64, 108]}))
     for strides in ([8, 16, 32, 64, 105], [10, 20, 40, 80, 160]):
         with pytest.raises(ConfigError, match=re.escape(f"strides={strides}")):
-            AttnPoolDetector(**retina(**{STRIDES: strides}))
+            attn_pool_detector(**retina(**{STRIDES: strides}))
 
 
 def test_a_list_of_necks():
     cfg = retina(bbox_head__in_channels=None)
     cfg["neck"] = [cfg["neck"], dict(type="BFP", in_channels=16, num_levels=5)]
-    model = AttnPoolDetector(**cfg)
+    model = attn_pool_detector(**cfg)
     assert model.neck[0].in_channels == [128, 256, 512]
     assert model.bbox_head.in_channels == 16
     assert cfg["neck"][0]["in_channels"] is None  # the config stays as it is
@@ -206,11 +208,11 @@ def test_a_head_without_a_neck():
         ),
     )
     cfg = dict(backbone=keyword("mobilenet-skip-1222121", 4, 6), bbox_head=head)
-    model = AttnPoolDetector("SingleStageDetector", **cfg)
+    model = attn_pool_detector("SingleStageDetector", **cfg)
     assert model.bbox_head.in_channels == [96, 320]
     head["in_channels"] = [96, 160]
     with pytest.raises(ConfigError, match=r"bbox_head: in_channels=\[96, 160\]"):
-        AttnPoolDetector("SingleStageDetector", **cfg)
+        attn_pool_detector("SingleStageDetector", **cfg)
 
 
 @pytest.mark.parametrize("backbone", [
@@ -225,14 +227,14 @@ def test_a_head_without_a_neck():
 ], ids=lambda cfg: cfg["type"])  # fmt: skip
 def test_backbones_of_other_origin(backbone):
     cfg = dict(retina(), backbone=backbone)
-    model = AttnPoolDetector(**cfg)
+    model = attn_pool_detector(**cfg)
     model.eval()
     with torch.no_grad():
         maps = model.backbone(torch.rand(1, 3, 64, 64))
     assert model.neck.in_channels == [m.shape[1] for m in maps]
     cfg["bbox_head"]["anchor_generator"]["strides"] = [16, 32, 64, 128, 256]
     with pytest.raises(ConfigError, match=r"strides=\[16, .*\[8, 16, 32, 64, 128\]"):
-        AttnPoolDetector(**cfg)
+        attn_pool_detector(**cfg)
 
 
 def test_a_backbone_that_says_its_channels_is_believed():
@@ -240,9 +242,9 @@ def test_a_backbone_that_says_its_channels_is_believed():
     backbone = ResNet(18, out_indices=(1, 2, 3))
     backbone.forward = lambda x: [x[x > 0]]
     with pytest.raises(ConfigError, match="in_channels=None"):
-        AttnPoolDetector(**dict(retina(), backbone=backbone))
+        attn_pool_detector(**dict(retina(), backbone=backbone))
     backbone.out_channels, backbone.out_strides = (128, 256, 512), (8, 16, 32)
-    model = AttnPoolDetector(**dict(retina(), backbone=backbone))
+    model = attn_pool_detector(**dict(retina(), backbone=backbone))
     assert model.neck.in_channels == [128, 256, 512]
 
 
@@ -293,7 +295,7 @@ class Picky(OddNeck):
 
 
 def test_necks_of_other_kinds():
-    model = AttnPoolDetector(**retina())
+    model = attn_pool_detector(**retina())
     model.bbox_head.prior_generator.strides = [(1, 1)] * 5
     model.neck = OddNeck()
     with pytest.raises(ConfigError, match=r"in_channels=\[1, 2, 3\]"):
@@ -310,7 +312,7 @@ def test_necks_of_other_kinds():
 
 def test_what_is_no_detector_of_maps_passes():
     check_detector(nn.Linear(1, 1))
-    model = AttnPoolDetector(**retina())
+    model = attn_pool_detector(**retina())
     model.backbone, model.neck = nn.Flatten(), FPN([3, 4], 16, 2)
     check_detector(model)
 

@@ -12,11 +12,11 @@ from mmengine.registry import MODELS, DefaultScope
 
 from attnpool_mm.layers import DynamicConv2d
 from attnpool_mm.models import (
-    AttnPoolBackbone,
     AttnPoolMobileNetV2,
     AttnPoolResNet,
     AttnPoolResNetCIFAR,
     arch_to_config,
+    attn_pool_backbone,
 )
 from attnpool_mm.models.classifier import AttnPoolClassifier
 from attnpool_mm.pooling import LocalImportancePool2d, SelfAttentivePool2d
@@ -207,7 +207,7 @@ def test_skip_prepools_are_no_layer():
     assert mobilenet["stem_stride"] == 6 and "stem_pool_cfg" not in mobilenet
     arch = "prepool-skip-4-resnet18-skip-1222"
     with pytest.warns(UserWarning, match=f"arch='{arch}': .* 4 "):
-        backbone = AttnPoolBackbone(arch, out_indices=(0,))
+        backbone = attn_pool_backbone(arch, out_indices=(0,))
     assert backbone.out_strides == (1,)
 
 
@@ -220,7 +220,7 @@ def test_dynamic_convolutions_in_the_pools():
 
 
 def test_spem():
-    backbone = AttnPoolBackbone("spem-29")
+    backbone = attn_pool_backbone("spem-29")
     assert type(backbone) is AttnPoolResNetCIFAR
     assert arch_to_config("SPEM-164")["depth"] == 164
 
@@ -320,7 +320,7 @@ def keywords(draw):
 def test_random_keywords(arch, height, width, batch):
     torch.manual_seed(0)
     digits = len(arch.rsplit("-", 1)[1])
-    backbone = AttnPoolBackbone(arch, out_indices=range(digits))
+    backbone = attn_pool_backbone(arch, out_indices=range(digits))
     backbone.init_weights()
     backbone.eval()
     x = torch.rand(batch, 3, height, width)
@@ -359,7 +359,7 @@ def test_the_keyword_backbone_in_both_frameworks(scope):
 
 
 def test_dynamic_convolutions_are_everywhere_in_dy():
-    backbone = AttnPoolBackbone("dymobilenet_v2-nlp_headfix2_nowin-1222121")
+    backbone = attn_pool_backbone("dymobilenet_v2-nlp_headfix2_nowin-1222121")
     assert type(backbone) is AttnPoolMobileNetV2
     convs = {
         name for name, m in backbone.named_modules() if isinstance(m, torch.nn.Conv2d)
@@ -374,7 +374,7 @@ def test_dynamic_convolutions_are_everywhere_in_dy():
     ("regnetx_400mf-nlp_headfix2_nowin-2222", "RegNet", (64, 384)),
 ])  # fmt: skip
 def test_arguments_reach_the_network(arch, kind, channels):
-    backbone = AttnPoolBackbone(arch, out_indices=(1, 3 + ("v3" in arch)))
+    backbone = attn_pool_backbone(arch, out_indices=(1, 3 + ("v3" in arch)))
     assert type(backbone).__name__ == kind
     backbone.eval()
     outs = backbone(torch.rand(1, 3, 64, 64))
@@ -392,13 +392,13 @@ def test_arguments_reach_the_network(arch, kind, channels):
 @pytest.mark.parametrize("arch", ["resnet18-skip-1222", "resnext50-skip-1222"])
 def test_arguments_that_the_keyword_gives(arch):
     with pytest.raises(ConfigError, match=f"strides: .*arch={arch!r}"):
-        AttnPoolBackbone(arch, strides=(1, 2, 2, 2))
+        attn_pool_backbone(arch, strides=(1, 2, 2, 2))
 
 
 @pytest.mark.parametrize("arch", ["resnet18-skip-1222", "regnetx_400mf-lip-2222"])
 def test_arguments_that_the_backbone_does_not_take(arch):
     with pytest.raises(ConfigError, match="foo: .*norm_eval"):
-        AttnPoolBackbone(arch, foo=1)
+        attn_pool_backbone(arch, foo=1)
 
 
 @pytest.mark.parametrize("scope, arch, channels", [

@@ -10,7 +10,7 @@ from torch import nn
 from attnpool_mm.analysis.maps import record_weights
 from attnpool_mm.checkpoint import convert_lip_state_dict
 from attnpool_mm.checkpoint.lip import LIP_BACKBONES, lip_names
-from attnpool_mm.models import LIPDenseNet, LIPResNet, PooledBackbone
+from attnpool_mm.models import LIPDenseNet, LIPResNet, pooled_backbone
 from attnpool_mm.models.lip import LIPBottleneck
 from attnpool_mm.pooling import LocalImportancePool2d
 from attnpool_mm.registry import MODELS
@@ -136,7 +136,7 @@ def test_the_tool(tmp_path, densenet121, output_of, error_of):
 
 @pytest.mark.parametrize("backbone", [
     lambda: LIPResNet(50),
-    lambda: PooledBackbone(dict(type="mmpretrain.MobileNetV2"), LIP),
+    lambda: pooled_backbone(dict(type="mmpretrain.MobileNetV2"), LIP),
 ])  # fmt: skip
 def test_starts_as_average_pooling_in_a_backbone(backbone):
     network = backbone()

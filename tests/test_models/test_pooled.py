@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
-from attnpool_mm.models import PooledBackbone, find_shrinkings, pool_downsampling
+from attnpool_mm.models import find_shrinkings, pool_downsampling, pooled_backbone
 from attnpool_mm.pooling import LocalImportancePool2d, SelfAttentivePool2d
 from attnpool_mm.registry import MODELS
 from attnpool_mm.utils.errors import ConfigError
@@ -365,7 +365,7 @@ def test_checkpointing_and_weights_of_a_config(tmp_path):
     torch.save(dict(state_dict=plain.state_dict()), path)
     config = dict(type="mmpretrain.ResNet", depth=18, with_cp=True,
                   init_cfg=dict(type="Pretrained", checkpoint=path))  # fmt: skip
-    model = PooledBackbone(config, LIP)
+    model = pooled_backbone(config, LIP)
     model.init_weights()
     loaded = model.state_dict()
     assert all(torch.equal(loaded[k], v) for k, v in plain.state_dict().items())
@@ -387,7 +387,7 @@ def test_builder(scope):
     assert type(model) is type(plain)
     assert type(model).__module__.startswith(scope)
     assert (model.out_channels, model.out_strides) == ((128, 512), (8, 32))
-    none = PooledBackbone(copy.deepcopy(plain), pool_cfg=None)
+    none = pooled_backbone(copy.deepcopy(plain), pool_cfg=None)
     none.load_state_dict(plain.state_dict())
     x = torch.rand(1, 3, 64, 64)
     plain.eval(), none.eval()

@@ -6,7 +6,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from attnpool_mm.layers import SPEM, DynamicConv2d
-from attnpool_mm.models import PrunedModel
+from attnpool_mm.models import pruned_model
 from attnpool_mm.models.pruned import changed_shapes, narrow, set_channels
 from attnpool_mm.pooling import LearnedPosition2d, SelfAttention, build_pool
 from attnpool_mm.utils.errors import ConfigError
@@ -113,7 +113,7 @@ def test_a_detector_in_a_config():
     shapes["backbone.layer2.0.downsample.0.weight"] = "12x8x1x1"
     shapes["backbone.layer2.1.conv1.weight"] = "16x12x3x3"
     with DefaultScope.overwrite_default_scope("mmdet"):
-        model = PrunedModel(shapes=shapes, image_size=(64, 64), **cfg)
+        model = pruned_model(shapes=shapes, image_size=(64, 64), **cfg)
     assert type(model).__name__ == "RetinaNet"
     assert model.backbone.out_channels == (12, 32, 64)
     assert model.backbone.layer2.pool.in_channels == 12
@@ -141,7 +141,7 @@ def test_wrong_arguments(arguments, words):
     layer = dict(in_channels=3, out_channels=8, kernel_size=1)
     arguments = dict(network=nn.Conv2d, shapes={}) | layer | arguments
     with pytest.raises(ConfigError) as error:
-        PrunedModel(**arguments)
+        pruned_model(**arguments)
     assert all(word in str(error.value) for word in words)
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from reference import VECTORS, Case
 
 from attnpool_mm.checkpoint import convert_authors_state_dict
-from attnpool_mm.models import AttnPoolBackbone
+from attnpool_mm.models import attn_pool_backbone
 
 NETWORKS = sorted(path.stem for path in VECTORS.glob("*-*.json"))
 
@@ -13,7 +13,7 @@ NETWORKS = sorted(path.stem for path in VECTORS.glob("*-*.json"))
 def load(arch, state, **kwargs):
     """The backbone with the authors' weights; what is left is the classifier's."""
     converted = convert_authors_state_dict(state, arch)
-    backbone = AttnPoolBackbone(arch, **kwargs)
+    backbone = attn_pool_backbone(arch, **kwargs)
     prefix = "backbone."
     own = {k.removeprefix(prefix): v for k, v in converted.items() if prefix in k}
     backbone.load_state_dict(own)

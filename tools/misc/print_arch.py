@@ -17,9 +17,9 @@ from torch import nn
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.models import (
-    AttnPoolBackbone,
     Shrinking,
     arch_to_config,
+    attn_pool_backbone,
     find_shrinkings,
 )
 from attnpool_mm.pooling import AttentionPool2d, SelfAttentivePool2d, WeightedPool2d
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
         backbone = getattr(model, "backbone", model)
     else:
         config = arch_to_config(args.network)
-        backbone = AttnPoolBackbone(args.network)
+        backbone = attn_pool_backbone(args.network)
         print(Config(dict(backbone=config)).pretty_text)
     places = find_shrinkings(backbone, (args.shape[0], args.shape[-1]))
     print(table(backbone, places))
