@@ -57,7 +57,7 @@ def test_python(error_of, text, said):
 
 
 def test_json(error_of):
-    assert "line 2 column 1" in error_of('{"a": 1,\n}', "a.json")
+    assert "line 2 column 5" in error_of('{"a": 1,\n"b" 2}', "a.json")
     error_of("[1, 2]", "b.json")
 
 
