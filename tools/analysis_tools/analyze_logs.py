@@ -22,6 +22,8 @@ from attnpool_mm.engine.framework_tools import find_tool, run_tool
 from attnpool_mm.utils.checks import nearest
 from attnpool_mm.utils.errors import ConfigError
 
+SCRIPT = "analysis_tools/analyze_logs.py"
+
 
 def read_log(path: Path) -> list[dict]:
     """The records of a log, or of the runs in a work folder.
@@ -116,7 +118,9 @@ def curve_options(options: list[str], logs: Sequence[list[dict]], scope: str) ->
         keys = keys or ["bbox_mAP"]  # its default
         interval = max(first_epoch(keys, log) for log in logs)
         options += ["--eval-interval", str(interval)]
-    if "--style" not in options:  # theirs, 'dark', is not matplotlib's any more
+    # Theirs, 'dark', is seaborn's, which OpenMMLab's script uses; OneDL's does not
+    script = find_tool("mmdet", [SCRIPT]).read_text()
+    if "--style" not in options and "seaborn" not in script:
         options += ["--style", "default"]
     return options
 
@@ -139,7 +143,7 @@ def run(folder: Path) -> None:
     if task == "plot_curve":
         options = curve_options(options, logs, scope)
     copies = [write_log(log, folder / str(i)) for i, log in enumerate(logs)]
-    script = find_tool(scope, ["analysis_tools/analyze_logs.py"])
+    script = find_tool(scope, [SCRIPT])
     run_tool(script, [task, *copies, *options])
 
 
