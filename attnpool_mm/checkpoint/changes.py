@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ..utils.errors import ConfigError
 
-# What moves without a gradient
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+STATISTICS = ("running_mean", "running_var")  # which move without a gradient
 PROJECTIONS = ("in_proj_weight", "in_proj_bias")  # of `nn.MultiheadAttention`
 
 
@@ -63,8 +62,8 @@ def compare_weights(
 ) -> Changes:
     """Compare the weights of two checkpoints of a network, module by module.
 
-    Running statistics of norms do not count: they move without a gradient. The
-    projections of `nn.MultiheadAttention`, one entry, are three modules here, since
+    What no gradient moves does not count: running statistics of norms, integers, and
+    the temperature of a `DynamicConv2d`, which a schedule lowers. The projections of `nn.MultiheadAttention`, one entry, are three modules here, since
     queries and keys can be dead while values learn.
 
     Args:
@@ -97,7 +96,7 @@ def compare_weights(
         if before[name].shape != after[name].shape:
             changes.other_shape.append(name)
             continue
-        if name.endswith(STATISTICS):
+        if not _learns(name, before):
             continue
         parts = zip(_parts(name, before[name]), _parts(name, after[name]), strict=True)
         for (module, old), (_, new) in parts:
@@ -117,6 +116,14 @@ def _plain(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
+def _learns(name: str, state_dict: Mapping[str, Tensor]) -> bool:
+    leaf = name.rpartition(".")[2]
+    sibling = name.removesuffix(leaf) + "attention.fc1.weight"  # of a `DynamicConv2d`
+    scheduled = leaf == "temperature" and sibling in state_dict
+    moves = leaf in STATISTICS or scheduled
+    return state_dict[name].is_floating_point() and not moves
+
+
 def _parts(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
     module, _, leaf = name.rpartition(".")
     if leaf in PROJECTIONS:
@@ -129,11 +136,11 @@ def _parts(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
 def _change(
     module: str, pairs: list[tuple[Tensor, Tensor]], threshold: float
 ) -> Change:
-    equal = all(torch.equal(old, new) for old, new in pairs)
     old, new = (
         torch.cat([value.detach().double().flatten() for value in values])
         for values in zip(*pairs, strict=True)
     )
+    equal = torch.equal(old, new)
     length, moved = old.norm().item(), (new - old).norm().item()
     relative: float | None = 0.0 if equal else moved / length if length else None
     verdict = ""

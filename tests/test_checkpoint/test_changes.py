@@ -8,6 +8,7 @@ from tool_modules import load_tool
 from torch import nn
 
 from attnpool_mm.checkpoint.changes import compare_weights
+from attnpool_mm.layers import DynamicConv2d
 from attnpool_mm.utils.errors import ConfigError
 
 TOOL = "analysis_tools/unchanged_weights.py"
@@ -87,6 +88,23 @@ def test_the_threshold():
         compare_weights(before, after, -1)
 
 
+def test_what_no_gradient_moves_does_not_count():
+    """Neither a schedule's temperature nor counts hide that nothing was learned."""
+    convolution, norm = DynamicConv2d(4, 4, 1), nn.BatchNorm2d(4, affine=False)
+    network = nn.Sequential(convolution, norm)
+    network.register_buffer("index", torch.arange(3))
+    before = copy(network)
+    convolution.temperature.fill_(1)
+    norm(torch.rand(2, 4, 3, 3))
+    changes = compare_weights(before, copy(network)).modules
+    parameters = {change.module: change.parameters for change in changes}
+    assert all(change.verdict == "identical" for change in changes)
+    assert sum(parameters.values()) == sum(p.numel() for p in network.parameters())
+    learned = {"a.temperature": torch.ones(2, 1, 1)}
+    (change,) = compare_weights(learned, {"a.temperature": torch.zeros(2, 1, 1)}).modules
+    assert change.relative == 1
+
+
 def test_odd_weights():
     def verdict(before, after):
         (change,) = compare_weights({"a.w": before}, {"a.w": after}).modules
@@ -98,6 +116,8 @@ def test_odd_weights():
     assert verdict(one, one / 0) == (None, "not finite")
     assert verdict(one, -one) == (2, "")  # no decay
     assert verdict(one.half(), one.half()) == (0, "identical")
+    assert verdict(one.bfloat16(), one) == (0, "identical")
+    assert verdict(one.to(torch.float8_e4m3fn), 2 * one) == (1, "")
     empty = torch.zeros(0)
     assert verdict(empty, empty) == (0, "identical")
 
