@@ -80,7 +80,9 @@ class _Attached(TorchFunctionMode):
 def map_layers(scores: nn.Module, inputs: Tensor) -> list[str]:
     """The layers at which there can be a map, in the order in which they end.
 
-    They run once for an image, and give one tensor (1, C, H, W) of more than a pixel.
+    They run once for an image, and give one tensor (1, C, H, W) of more than a pixel,
+    on which the scores depend, if they depend on any (where a detector finds nothing,
+    they do not).
 
     Args:
         scores (nn.Module): A function of the image, such as `ClassScores`.
@@ -94,26 +96,32 @@ def map_layers(scores: nn.Module, inputs: Tensor) -> list[str]:
     outputs: dict[str, list] = {}
 
     def hook_of(name: str):
-        return lambda module, args, output: outputs.setdefault(name, []).append(
-            output.shape if isinstance(output, Tensor) else None
-        )
+        return lambda _, args, output: outputs.setdefault(name, []).append(output)
 
     handles = [m.register_forward_hook(hook_of(n)) for n, m in scores.named_modules()]
     try:
-        with torch.no_grad():
-            scores(inputs)
+        with trainable(scores):
+            found = scores(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return [
-        name
-        for name, shapes in outputs.items()
-        if len(shapes) == 1
-        and shapes[0] is not None
-        and len(shapes[0]) == 4
-        and shapes[0][0] == 1
-        and shapes[0][2:].numel() > 1
-    ]
+    maps = {n: given[0] for n, given in outputs.items() if len(given) == 1}
+    maps = {n: given for n, given in maps.items() if _is_map(given)}
+    if found.requires_grad:
+        maps = {n: given for n, given in maps.items() if given.requires_grad}
+    if not found.requires_grad or not maps:
+        return list(maps)
+    gradients = torch.autograd.grad(found.sum(), [*maps.values()], allow_unused=True)
+    return [n for n, g in zip(maps, gradients, strict=True) if g is not None]
+
+
+def _is_map(output: Any) -> bool:
+    return (
+        isinstance(output, Tensor)
+        and output.dim() == 4
+        and len(output) == 1
+        and output.shape[2:].numel() > 1
+    )
 
 
 def check_layer(name: str, layers: list[str]) -> str:
@@ -130,7 +138,7 @@ def check_layer(name: str, layers: list[str]) -> str:
         hint = f"there are {', '.join(n for n in layers if n in outer)}, …"
     raise ConfigError(
         f"--layer {name}: it is no layer that gives one map for an image, of more than "
-        f"a pixel; {hint}"
+        f"a pixel, on which a score depends; {hint}"
     )
 
 

@@ -92,7 +92,13 @@ def test_every_method(network, image, method):
 
 
 def test_layers(network, image):
-    assert map_layers(network, image) == ["a", "unused", "b", "relu"]
+    network.a.requires_grad_(False)
+    assert map_layers(network, image) == ["a", "b", "relu"]
+    assert not network.a.weight.requires_grad
+    assert not any(module._forward_hooks for module in network.modules())
+    network.forward = lambda x: network.unused(network.a(x)).detach().mean((2, 3))
+    assert map_layers(network, image) == ["a", "unused"]  # on none depends a score
+    assert map_layers(nn.Sequential(nn.Flatten(), nn.Linear(960, 2)), image) == []
     with pytest.raises(ConfigError, match="--layer rel: .*'relu'"):
         check_layer("rel", ["a", "relu"])
     with pytest.raises(ConfigError, match="a, relu"):
