@@ -22,6 +22,7 @@ from attnpool_mm.datasets import Digits
 from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+CLASSES = dict(dataset_meta=dict(classes=tuple("0123456789")))
 BOXES = [[8.0, 8.0, 20.0 + i, 30.0] for i in range(4)]  # x, y, width, height
 YOLO = f"""
 _base_ = ['{ROOT}/configs/detection/yolov3/'
@@ -58,7 +59,7 @@ def weights(folder):
         history = dict(loss=HistoryBuffer([1.0], [1]))
         saved = dict(
             state_dict=state[name],
-            meta=dict(epoch=1, iter=1, dataset_meta=dict(classes=tuple("0123456789"))),
+            meta=dict(epoch=1, iter=1, cfg="data_root = '/private/'", **CLASSES),
             optimizer=dict(state={}, param_groups=[]),
             message_hub=dict(log_scalars=history, runtime_info={}, resumed_keys={}),
         )
@@ -207,17 +208,21 @@ def test_folds(folder, tool, weights):
     assert "accuracy/top1" in scalars.read_text()
 
 
-@pytest.mark.parametrize("name", ["classifier", "detector"])
-def test_a_published_checkpoint(folder, tool, error, weights, name):
+@pytest.mark.parametrize(
+    ("name", "trust"), [("classifier", ["--trust-checkpoint"]), ("detector", [])]
+)
+def test_a_published_checkpoint(folder, tool, error, weights, name, trust):
     script = "model_converters/publish_model.py"
     words = (script, f"{name}.py", f"{name}.pth", f"public-{name}.pth")
-    tool(*words)
+    tool(*words, *trust)
     for _ in range(100):  # MMDetection's script leaves the renaming to a process
         found = list(folder.glob(f"public-{name}[_-]*.pth"))
         if found and not (folder / words[-1]).exists():
             break
         time.sleep(0.1)
     (path,) = found
+    assert b"/private/" in (folder / f"{name}.pth").read_bytes()
+    assert b"/private/" not in path.read_bytes()
     published = load_checkpoint_file(path)
     assert set(published) == {"meta", "state_dict"}
     assert published["meta"]["dataset_meta"]["classes"] == tuple("0123456789")
@@ -263,6 +268,9 @@ def test_checkpoints_are_data(folder, error, weights, words):
         ("coco_error_analysis.py classifier.py a.json b", "detectors"),
         ("coco_error_analysis.py detector.py", "FILE.bbox.json"),
         ("kfold_cross_valid.py detector.py --num-splits 2", "classifiers"),
+        ("kfold_cross_valid.py folds.py --num-splits 1", "--num-splits=1"),
+        ("kfold_cross_valid.py folds.py --num-splits 2 --fold=2", "0 to 1"),
+        ("kfold_cross_valid.py folds.py --num-splits 2 --seed 0", "--seed=0"),
         ("shape_bias.py", "csv-dir"),
         ("shape_bias.py --csv-dir images --result-dir b", "no csv file"),
         ("shape_bias.py --csv-dir=csv --result-dir b", "icons"),

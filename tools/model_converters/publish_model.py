@@ -18,6 +18,7 @@ from attnpool_mm.checkpoint import (
     load_checkpoint_file,
     load_fitting,
 )
+from attnpool_mm.checkpoint.contents import CONFIG_TEXTS
 from attnpool_mm.engine import launch, preflight, trained
 from attnpool_mm.engine.framework_tools import (
     HELP,
@@ -29,6 +30,14 @@ from attnpool_mm.engine.framework_tools import (
 from attnpool_mm.utils.errors import ConfigError
 
 USAGE = "CONFIG CHECKPOINT OUT.pth [options]"
+
+
+def without_configs(part: dict) -> dict:
+    """What is in a part of a checkpoint, less the texts of configs.
+
+    With `--trust-checkpoint` they have been loaded.
+    """
+    return {key: value for key, value in part.items() if key not in CONFIG_TEXTS}
 
 
 def run() -> None:
@@ -44,9 +53,10 @@ def run() -> None:
     checkpoint = load_checkpoint_file(source, trust=TRUST in words)
     weights = find_state_dict(checkpoint, source)
     load_fitting(trained.build_network(cfg), weights, source, optional=False)
-    published = dict(
-        checkpoint if "state_dict" in checkpoint else {}, state_dict=weights
-    )
+    published = dict(state_dict=weights)
+    if "state_dict" in checkpoint:
+        published = {**without_configs(checkpoint), **published}
+        published["meta"] = without_configs(checkpoint.get("meta") or {})
     torch.load = lambda *_, **__: published  # the script's, by which code could run
     run_tool(script, words)
 
