@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -49,7 +50,7 @@ def named_samples(
     for index, file in enumerate(files):
         try:
             sample = pipeline({"img_path": file, "img_id": index})
-        except (AssertionError, OSError, ValueError) as error:
+        except (AssertionError, OSError, ValueError, cv2.error) as error:
             raise ConfigError(f"--images {file}: it is no image ({error})") from error
         if images_are_rgb(cfg) and len(sample["inputs"]) == 3:
             sample["inputs"] = sample["inputs"].flip(0)

@@ -117,6 +117,19 @@ class TestGradCam:
         words = ("classifier.py", "run/epoch_3.pth", *words.split())
         assert said in error_of(tool, *words)
 
+    def test_files_that_are_no_images(self, folder, error_of):
+        pytest.importorskip("pytorch_grad_cam")
+        for name, content in (("empty.png", b""), ("text.png", b"no image")):
+            (folder / name).write_bytes(content)
+            words = ("classifier.py", "run/epoch_3.pth", "--images", name)
+            assert f"--images {name}" in error_of(load_tool(CAM), *words)
+
+    def test_classes_are_those_of_the_model(self):
+        cfg = Config.fromfile("classifier.py")
+        for count, expected in ((3, "012"), (12, [*"0123456789", "10", "11"])):
+            cfg.model.head.num_classes = count
+            assert load_tool(CAM).names_of(cfg) == list(expected)
+
     def test_a_missing_package_is_named(self, error_of, monkeypatch):
         monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
         error = error_of(load_tool(CAM), "classifier.py", "run/epoch_3.pth")
@@ -187,3 +200,4 @@ class TestWeightsOverATraining:
         ):
             options = ("--num-images", 1, "--out-dir", "wrong")
             assert said in error_of(tool, "classifier.py", *words, *options)
+        assert not (folder / "wrong").exists()

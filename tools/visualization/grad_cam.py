@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import cv2
 import numpy as np
 import torch
+from mmcv import imwrite
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DATASETS
@@ -82,12 +82,13 @@ def parse_args() -> argparse.Namespace:
 
 
 def names_of(cfg: Config) -> list[str]:
-    """The names of the classes, or where the data set gives none, their numbers."""
+    """The names of the model's classes; their numbers where the data set has none."""
     key, dataset = next(datasets_of(cfg.test_dataloader.dataset, "dataset"))
     kind = registered_class(dataset.type, DATASETS, cfg.default_scope)
     names = class_names(f"test_dataloader.{key}", dataset, kind) or ()
     count = max((n for _, n in class_counts(cfg.model, cfg.default_scope)), default=0)
-    return [*names, *map(str, range(len(names), max(count, len(names))))]
+    names = names[: count or None]
+    return [*names, *map(str, range(len(names), count))]
 
 
 def target_of(word: str | None, names: list[str]) -> int | None:
@@ -174,8 +175,7 @@ def run(args: argparse.Namespace) -> None:
     model = trained.load_trained(cfg, args).to(get_device())
     named = samples.named_samples(cfg, args.images, args.num_images)
     rows = [row(cfg, args, model, sample, target) for _, sample in named]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(out), stack_rows(rows)[..., ::-1])
+    imwrite(stack_rows(rows)[..., ::-1], str(out))
     print(out)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import cv2
 import numpy as np
+from mmcv import imwrite
 from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
@@ -157,8 +157,8 @@ def draw_history(
 
 
 def save(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, uint8 BGR, and say where."""
-    cv2.imwrite(str(path), picture)
+    """Write a picture, uint8 BGR, and its folder; say where."""
+    imwrite(picture, str(path))
     print(path)
 
 
@@ -179,11 +179,9 @@ def run(args: argparse.Namespace) -> None:
     if args.images is None:
         preflight.check_data_paths(cfg, ("test",))
     if args.checkpoints:
-        out_dir.mkdir(parents=True, exist_ok=True)
         draw_history(cfg, args, files, out_dir)
         return
     model = trained.load_trained(cfg, args).to(get_device())
-    out_dir.mkdir(parents=True, exist_ok=True)
     for name, sample in samples.named_samples(cfg, args.images, args.num_images):
         save(out_dir / f"{name}.png", draw(model, sample, images_are_rgb(cfg)))
 
