@@ -63,8 +63,9 @@ def compare_weights(
     """Compare the weights of two checkpoints of a network, module by module.
 
     What no gradient moves does not count: running statistics of norms, integers, and
-    the temperature of a `DynamicConv2d`, which a schedule lowers. The projections of `nn.MultiheadAttention`, one entry, are three modules here, since
-    queries and keys can be dead while values learn.
+    the temperature of a `DynamicConv2d`, which a schedule lowers. The projections of
+    `nn.MultiheadAttention`, one entry, are three modules here, since queries and keys
+    can be dead while values learn.
 
     Args:
         before (Mapping[str, Tensor]): A state dict, with or without `module.` in front.

@@ -2,8 +2,8 @@
 
     python tools/analysis_tools/kfold_cross_valid.py CONFIG --num-splits 5 --seed 1
 
-MMPretrain's script, with its options. The split is by `--seed`, from 1 on; the trainings go to
-`fold0`, `fold1`, … in the work folder, and `--resume` goes on.
+MMPretrain's script, with its options. The split is by `--seed`, from 1 on; the
+trainings go to `fold0`, `fold1`, … in the work folder, and `--resume` goes on.
 """
 
 import re
