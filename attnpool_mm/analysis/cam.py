@@ -160,7 +160,8 @@ def class_activation(
         method (str): One of `METHODS`, of grad-cam's. Default: 'gradcam'.
 
     Returns:
-        (H, W) on the CPU, from 0 to 1; 0 where nothing speaks for the class.
+        (H, W) on the CPU, stretched to the range from 0 to 1; all 0 where nothing
+        speaks for the class.
 
     Raises:
         ConfigError: There is no such method; grad-cam is not installed; or the score
