@@ -26,7 +26,7 @@ COMMANDS = [
 
 
 def framework_script(path):
-    """The text of the framework's script of the tool's name; '' if it is our own."""
+    """The texts of the frameworks' scripts of the tool's name."""
     place = path.removeprefix("tools/")
     names = [place, "kfold-cross-valid.py" if "kfold" in place else place]
     for package in ("mmdet", "mmpretrain"):

@@ -87,11 +87,12 @@ def options_of(words: list[str], *names: str) -> dict[str, str | None]:
         *names (str): The options, without the dashes.
 
     Returns:
-        Name → value, the first of several; None where the option is not given.
+        Name → value, the last of several; None where the option is not given.
 
     Example:
-        >>> options_of(['a.pkl', '--ann=b.json', '--topk', '3'], 'ann', 'out')
-        {'ann': 'b.json', 'out': None}
+        >>> words = ['a.pkl', '--ann=b.json', '--topk', '3', '--ann', 'c.json']
+        >>> options_of(words, 'ann', 'out')
+        {'ann': 'c.json', 'out': None}
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:

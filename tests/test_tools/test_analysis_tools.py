@@ -145,6 +145,8 @@ def test_causes_of_errors(folder, tool, error):
     assert pictures == names
     assert "no detection" in error(script, "detector.py", "none.bbox.json", "causes")
     assert "absent.json" in error(script, "detector.py", "absent.json", "causes")
+    words = ("found.bbox.json", "causes", "--ann", "found.bbox.json")  # no annotations
+    assert "COCO's form" in error(script, "detector.py", *words)
 
 
 def test_the_annotations_are_those_of_the_test(folder):
@@ -194,6 +196,7 @@ def test_a_detector_under_corruptions(folder, tool, error, weights):
     assert list(results) == ["contrast"] and set(results["contrast"]) == {0, 2}
     assert all("coco/bbox_mAP" in metrics for metrics in results["contrast"].values())
     assert "--out" in error(*words)
+    assert "--out" in error(*words, *options[:-1], "bad.json")
     foreign = (script, "detector.py", "classifier.pth", *options)
     assert "classifier.pth" in error(*foreign)
 

@@ -62,8 +62,14 @@ def annotation_file(cfg: Config) -> str:
 
 
 def with_supercategories(path: str, folder: str) -> str:
-    """The file, or a copy whose categories all have the group that the script reads."""
+    """The file, or a copy whose categories all have the group that the script reads.
+
+    Raises:
+        ConfigError: It cannot be read, or has no categories.
+    """
     annotations = read_json(path)
+    if not isinstance(annotations, dict) or "categories" not in annotations:
+        raise ConfigError(f"{path}: annotations of COCO's form are accepted")
     if all("supercategory" in category for category in annotations["categories"]):
         return path
     for category in annotations["categories"]:

@@ -59,7 +59,8 @@ def prepare(cfg: Config, words: list[str]) -> list[str]:
     """Check what the script needs, and say what it reads off the config."""
     check_scope(cfg, "mmdet", "; tools/analysis_tools/robustness.py tests classifiers")
     require("imagecorruptions", "robustness")
-    if not options_of(words, "out")["out"]:
+    out = options_of(words, "out")["out"] or ""
+    if not out.endswith((".pkl", ".pickle")):
         raise ConfigError("--out FILE.pkl is needed, from which the means are computed")
     preflight.check_data_paths(cfg, ("test",))
     cfg.model.backbone.init_cfg = dict(type=None)  # in which the script sets the type
