@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from copy import deepcopy
 
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from ..utils.config import datasets_of
 from ..utils.errors import ConfigError
 from . import launch, preflight
 from .arguments import check_arguments
+from .samples import batch_of
 
 
 def add_arguments(parser: argparse.ArgumentParser, optional: bool = False) -> None:
@@ -137,7 +137,4 @@ def network_inputs(
             "there"
         )
     samples = (dataset[index * len(dataset) // count] for index in range(count))
-    return (
-        model.data_preprocessor(pseudo_collate([sample]), False)["inputs"]
-        for sample in samples
-    )
+    return (batch_of(model, sample)["inputs"] for sample in samples)
