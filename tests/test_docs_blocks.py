@@ -2,7 +2,7 @@
 
 A page with tests of its own, in `tests/test_docs_PAGE.py` or where `ELSEWHERE` says, is
 left out here. Of the other pages every block is one of four kinds: a config, which is
-built, and trained for a step if it changes the network; a fragment of one, all
+built, and trained for a step if it changes the backbone; a fragment of one, all
 assignments; a class that is registered; and a script, which prints what the comments
 beside its `print` say.
 """
@@ -104,7 +104,7 @@ def test_configs(block, tmp_path):
     path.write_text(block)
     cfg = Config.fromfile(path)
     model = build_model(cfg)
-    if "model = " in block:  # another network than that of its base
+    if "backbone=" in block:  # another network than that of its base
         train_and_predict(model, fake_batch(cfg))
     pools = [m for m in model.modules() if isinstance(m, SelfAttentivePool2d)]
     assert len(pools) == 3
