@@ -17,10 +17,14 @@ from mmengine.config import Config
 
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.engine.framework_tools import run_config_tool
+from attnpool_mm.utils.errors import ConfigError
 
 
 def prepare(cfg: Config, words: list[str]) -> list[str]:
-    """Check that the images are there."""
+    """Check that predictions are given, and that the images are there."""
+    file = words[0] if words else ""
+    if not file.endswith((".pkl", ".pickle")):
+        raise ConfigError(f"{file or 'no predictions'}: CONFIG FILE.pkl is accepted")
     preflight.check_data_paths(cfg, ("test",))
     return words
 
