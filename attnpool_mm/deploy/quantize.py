@@ -30,12 +30,13 @@ def quantize_onnx(
     target: str | Path,
     batches: Iterable[Tensor | np.ndarray],
     keep_float: Collection[str] = (FRAGILE,),
-    reduce_range: bool = False,
 ) -> list[str]:
     """Write a network with weights and maps of one byte a value.
 
     onnxruntime's static quantisation: the range of each map is that of the batches,
-    weights have a scale for each output channel. The file holds pairs of
+    weights have a scale for each output channel. Maps and weights are unsigned, since
+    of signed weights onnxruntime's kernels for x86 processors without VNNI let the sums
+    of two products saturate. The file holds pairs of
     QuantizeLinear and DequantizeLinear around its nodes, which runtimes fuse. It takes
     and gives floats as before, what the last layers give is not rounded to 8 bits, and
     its metadata stay, but for the `precision` of `OnnxInfo`.
@@ -51,9 +52,6 @@ def quantize_onnx(
             operators such as `'Sigmoid'`, and `'fragile'` for what `fragile_nodes`
             finds. `()` leaves nothing that onnxruntime can quantise. Default:
             (FRAGILE,).
-        reduce_range (bool): Whether weights take 7 of their 8 bits. On x86 processors
-            without VNNI, sums of two products in onnxruntime's kernels saturate
-            otherwise, and accuracy suffers. Default: False.
 
     Raises:
         ConfigError: onnx or onnxruntime is not installed; `source` is no ONNX file, is
@@ -99,7 +97,8 @@ def quantize_onnx(
                 written,
                 images,
                 per_channel=True,
-                reduce_range=reduce_range,
+                activation_type=tools.QuantType.QUInt8,
+                weight_type=tools.QuantType.QUInt8,
                 nodes_to_exclude=kept,
             )
         except (ConfigError, OSError):

@@ -86,16 +86,6 @@ def test_a_free_size_is_compared_at_several(trained, export_tool, output_of, tmp
     assert entries["classes"] == json.dumps([str(i) for i in range(10)])
 
 
-def test_int8_of_a_reduced_range(trained, export_tool, output_of, error_of, tmp_path):
-    options = (*trained, "--out", tmp_path / "int8.onnx", "--reduce-range")
-    assert "--int8" in error_of(export_tool, *options)
-    output_of(export_tool, *options, "--int8", "--calibration", 4, "--images", 1)
-    constants = onnx.load(tmp_path / "int8.onnx").graph.initializer
-    arrays = map(onnx.numpy_helper.to_array, constants)
-    weights = [a for a in arrays if a.dtype == "int8" and a.ndim == 4]
-    assert weights and all(abs(w.astype(int)).max() <= 64 for w in weights)
-
-
 def test_a_difference_leaves_no_file(trained, export_tool, error_of, tmp_path):
     out = tmp_path / "net.onnx"
     error = error_of(export_tool, *trained, "--out", out, "--tolerance", 1e-12)

@@ -81,11 +81,6 @@ def parse_args() -> argparse.Namespace:
         "(default: 128)",
     )
     parser.add_argument(
-        "--reduce-range",
-        action="store_true",
-        help="with --int8: weights take 7 bits, which x86 processors without VNNI need",
-    )
-    parser.add_argument(
         "--attention-limit",
         metavar="SIZE",
         help="let attention go over its queries in blocks, whose products of queries "
@@ -184,8 +179,6 @@ def check(args: argparse.Namespace) -> None:
     if args.attention_limit is not None:
         parse_size(args.attention_limit, "--attention-limit")
     preflight.check_target(Path(args.out), Path(args.checkpoint), Path(args.config))
-    if args.reduce_range and not args.int8:
-        raise ConfigError("--reduce-range: with --int8 alone, whose weights it is for")
     for package in ("onnx", "onnxruntime"):
         require(package, "onnx")
 
@@ -219,20 +212,18 @@ def run(args: argparse.Namespace) -> None:
             )
         if args.int8:
             print(f"\nint8, calibrated on {args.calibration} images")
-            file = quantize(file, info, calibration, args.reduce_range)
+            file = quantize(file, info, calibration)
             compare(model, file, images)
         os.replace(file, out)
 
 
-def quantize(
-    source: Path, info: OnnxInfo, images: Iterator[Tensor], reduce_range: bool
-) -> Path:
+def quantize(source: Path, info: OnnxInfo, images: Iterator[Tensor]) -> Path:
     """Write an int8 file beside a float one."""
     target = source.with_name("int8.onnx")
     if not info.dynamic:
         size = tuple(info.shape[1:])
         images = (resized(image, size) for image in images)
-    kept = quantize_onnx(source, target, images, reduce_range=reduce_range)
+    kept = quantize_onnx(source, target, images)
     print(f"nodes that stay in float: {len(kept)}")
     return target
 
