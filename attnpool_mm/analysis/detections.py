@@ -44,7 +44,8 @@ class JudgedImage(NamedTuple):
     Attributes:
         file_name: Its name in the annotations.
         truth: Its boxes, crowds left out.
-        found: The detections, the surest first.
+        found: The detections, the surest first; those that lie in a crowd, which are
+            neither right nor wrong, left out.
     """
 
     file_name: str
@@ -82,17 +83,19 @@ def judge_images(
         The images, in the order of the file.
 
     Raises:
-        ConfigError: A detection is on an image that the file does not have.
+        ConfigError: A detection is on an image, or of a class, that the file does not
+            have.
     """
     kept = [dict(result) for result in predictions if result["score"] >= score]
     with redirect_stdout(StringIO()):  # pycocotools says how far it is
         truth = COCO(str(ann_file))
-        absent = {result["image_id"] for result in kept} - set(truth.imgs)
-        if absent:
-            raise ConfigError(
-                f"predictions: {ann_file} has no image of id {min(absent)}; those of "
-                "its images are accepted"
-            )
+        for kind, known in (("image", truth.imgs), ("category", truth.cats)):
+            absent = {result[f"{kind}_id"] for result in kept} - set(known)
+            if absent:
+                raise ConfigError(
+                    f"predictions: {ann_file} has no {kind} of id "
+                    f"{min(absent, key=str)}; those of the same data set are accepted"
+                )
         found = truth.loadRes(kept) if kept else COCO()
         if not kept:
             found.dataset = {**truth.dataset, "annotations": []}
@@ -102,11 +105,17 @@ def judge_images(
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.params.maxDets = [max(1, len(kept))]
         evaluation.evaluate()
+    # The detections' ids start at 1; those of the truth may at 0, which is no match
+    # on the detections' side.
     matched: dict[str, set[int]] = defaultdict(set)
+    in_crowd: set[int] = set()
     for match in filter(None, evaluation.evalImgs):
-        for side in ("dt", "gt"):
-            hit = match[f"{side}Matches"][0].astype(bool)
-            matched[side] |= set(np.array(match[f"{side}Ids"])[hit].tolist())
+        partners = match["gtMatches"][0]
+        hit = (partners > 0) & ~np.array(match["gtIgnore"], bool)
+        matched["gt"] |= set(np.array(match["gtIds"])[hit].tolist())
+        matched["dt"] |= set(partners[hit].astype(int).tolist())
+        ignored = match["dtIgnore"][0].astype(bool)
+        in_crowd |= set(np.array(match["dtIds"])[ignored].tolist())
     names = {
         category["id"]: category["name"] for category in truth.dataset["categories"]
     }
@@ -116,7 +125,7 @@ def judge_images(
             Box(_corners(a["bbox"]), names[a["category_id"]], a["id"] in matched[side],
                 a.get("score"))
             for a in coco.imgToAnns.get(image, [])
-            if not (side == "gt" and a.get("iscrowd"))
+            if not (a.get("iscrowd") if side == "gt" else a["id"] in in_crowd)
         ]  # fmt: skip
 
     return [

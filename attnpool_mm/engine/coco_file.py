@@ -74,7 +74,7 @@ def read_coco(where: str, path: str) -> CocoFile:
         _check_unique(where, kind, [row["id"] for row in rows])
     for index, image in enumerate(content["images"]):
         for key in ("width", "height"):
-            if not _is_number(image[key]):
+            if not is_number(image[key]):
                 raise ConfigError(
                     f"{where}: {key}={image[key]!r} in image {index} "
                     f"(id {image['id']}); a number of pixels is accepted"
@@ -185,7 +185,7 @@ def check_annotations(where: str, coco: CocoFile, keys: Sequence[str]) -> None:
     if "bbox" in keys:
         boxes = [row["bbox"] for row in rows]
         if not _are_numbers(boxes, (len(rows), 4)):
-            row = next((row for row in rows if not _is_box(row["bbox"])), rows[0])
+            row = next((row for row in rows if not is_box(row["bbox"])), rows[0])
             raise ConfigError(
                 f"{where}: bbox={row['bbox']!r} in the annotation with id {row['id']}; "
                 "four numbers are accepted: [x, y, width, height] in pixels"
@@ -208,9 +208,11 @@ def _are_numbers(rows: list, shape: tuple[int, ...]) -> bool:
     return not rows or (array.shape == shape and array.dtype.kind in "biuf")
 
 
-def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+def is_box(box: Any) -> bool:
+    """Whether it is a list of four numbers."""
+    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is a number, and no boolean."""
     return isinstance(value, Real) and not isinstance(value, bool)

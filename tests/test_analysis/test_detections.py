@@ -84,6 +84,38 @@ def test_an_image_that_is_not_there_is_an_error(ann_file):
         judge_images(ann_file, results)
 
 
+def test_a_class_that_is_not_there_is_an_error(ann_file):
+    results = [dict(image_id=1, category_id=7, score=0.6, bbox=[10, 22, 20, 20])]
+    with pytest.raises(ConfigError, match="category of id 7"):
+        judge_images(ann_file, results)
+
+
+def test_what_lies_in_a_crowd_is_neither_right_nor_wrong(ann_file):
+    truth = json.loads(ann_file.read_text())
+    truth["annotations"][0].update(iscrowd=1, bbox=[0, 0, 50, 50], area=2500)
+    ann_file.write_text(json.dumps(truth))
+    results = [
+        dict(image_id=1, category_id=kind, score=0.9, bbox=[x, 10, 20, 20])
+        for kind, x in ((1, 10), (1, 15), (2, 60))
+    ]
+    first = judge_images(ann_file, results)[0]
+    assert [box.label for box in first.truth] == ["dog"]
+    assert [(box.label, box.right) for box in first.found] == [("dog", True)]
+    assert first.f1 == 1 and caption_of(first) == "1 of 1 found"
+
+
+def test_ids_from_zero_are_matched_as_any(ann_file, judged):
+    truth = json.loads(ann_file.read_text())
+    for annotation in truth["annotations"]:
+        annotation["id"] -= 1
+    ann_file.write_text(json.dumps(truth))
+    results = [
+        dict(image_id=image, category_id=kind, score=score, bbox=box)
+        for image, kind, score, *box in FOUND
+    ]
+    assert judge_images(ann_file, results) == judged
+
+
 def test_best_and_worst_share_no_image(judged):
     best, worst = best_and_worst(judged, 1, 5)
     assert [image.file_name for image in best] == ["1.png"]

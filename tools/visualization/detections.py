@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import cv2
+from mmcv import imwrite
 
 from attnpool_mm.analysis.detections import (
     JudgedImage,
@@ -21,6 +22,13 @@ from attnpool_mm.analysis.detections import (
     judge_images,
 )
 from attnpool_mm.engine import launch
+from attnpool_mm.engine.coco_file import (
+    check_annotations,
+    is_box,
+    is_number,
+    read_coco,
+)
+from attnpool_mm.engine.work_dir import check_folder
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
 
@@ -60,6 +68,12 @@ def read_predictions(path: Path) -> list[dict]:
             f"predictions {path}: a list of {', '.join(sorted(needed))} is accepted, "
             "as CocoMetric writes with outfile_prefix=FILE"
         )
+    for number, one in enumerate(predictions):
+        if not is_box(one["bbox"]) or not is_number(one["score"]):
+            raise ConfigError(
+                f"predictions {path}: bbox={one['bbox']!r}, score={one['score']!r} in "
+                f"prediction {number}; four numbers and one are accepted"
+            )
     return predictions
 
 
@@ -67,13 +81,13 @@ def draw(image: JudgedImage, folder: Path, target: Path) -> None:
     """Draw one image into a file.
 
     Raises:
-        ConfigError: The image is not there.
+        ConfigError: The image is not there, or is none.
     """
     picture = cv2.imread(str(folder / image.file_name))
     if picture is None:
-        raise ConfigError(f"images {folder}: there is no image {image.file_name}")
+        raise ConfigError(f"images {folder}: {image.file_name} is no image there")
     drawn = draw_detections(picture[..., ::-1], image)
-    cv2.imwrite(str(target), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
+    imwrite(drawn[..., ::-1], str(target), [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
 def main() -> None:
@@ -82,11 +96,15 @@ def main() -> None:
     with launch.one_line_errors():
         check_int("--best", args.best, 0)
         check_int("--worst", args.worst, 0)
-        predictions = read_predictions(Path(args.predictions))
-        if not Path(args.annotations).is_file():
-            raise ConfigError(f"annotations {args.annotations}: there is no such file")
-        judged = judge_images(args.annotations, predictions, args.score, args.iou)
+        for name, value in (("--score", args.score), ("--iou", args.iou)):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name}={value}: a number from 0 to 1 is accepted")
         out_dir = Path(args.out_dir)
+        check_folder("--out-dir", out_dir)
+        predictions = read_predictions(Path(args.predictions))
+        truth = read_coco("annotations", args.annotations)
+        check_annotations("annotations", truth, ("bbox", "area", "iscrowd"))
+        judged = judge_images(args.annotations, predictions, args.score, args.iou)
         out_dir.mkdir(parents=True, exist_ok=True)
         captions = {}
         chosen = best_and_worst(judged, args.best, args.worst)
