@@ -73,7 +73,7 @@ step_torch() {
         echo "PyTorch, its build for CPUs, and the build tools (1 to 2 minutes)"
         index="--extra-index-url $TORCH_CPU_INDEX"
     else
-        echo "PyTorch and the build tools (1 to 4 minutes, 7 GB)"
+        echo "PyTorch and the build tools (1 to 4 minutes; 7 GB where it brings CUDA)"
     fi
     install $index -r requirements/torch.txt -r requirements/build.txt numpy
 }
@@ -109,10 +109,12 @@ step_mmcv() {
     fi
 }
 
-# What was there without operators stays until the wheel with them is made.
+# What was there without operators stays until the wheel with them is made. From then on
+# the classifier's environment is none, if this ends too early, and is made again.
 compile_mmcv() {
     rm -rf "$VENV/wheels"
     pip wheel --no-deps --no-build-isolation $tried -w "$VENV/wheels" "$@" "$mmcv"
+    rm -f "$VENV/.stamp-classifier"
     pip uninstall -y "$mmcv" mmcv-lite
     pip install $tried --find-links "$VENV/wheels" --only-binary "$mmcv" "$mmcv"
     rm -r "$VENV/wheels"

@@ -86,6 +86,29 @@ def test_operators_that_load_are_not_compiled_again(tmp_path):
     assert not (venv / "install.log").exists()  # pip was not asked
 
 
+@pytest.mark.parametrize("failing, left", [("wheel", True), ("install", False)])
+def test_a_half_made_mmcv_is_made_again(tmp_path, failing, left):
+    """Once its like without operators is gone, the classifier's environment is none."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    for step in ("venv", "torch", "classifier"):
+        (venv / f".stamp-{step}").touch()
+    python = venv / "bin/python"
+    python.write_text(
+        '#!/bin/sh\ncase "$*" in\n'
+        f'*mmcv.ops*|*"pip {failing}"*) exit 1;;\n'
+        '*"pip wheel"*) mkdir "${VENV}/wheels";;\nesac\n'
+    )
+    python.chmod(0o755)
+    done = run(["make", f"{venv}/.stamp-mmcv", f"VENV={venv}"], tmp_path)
+    assert done.returncode != 0 and f"pip {failing} " in (
+        venv / "install.log"
+    ).read_text().splitlines()[-1]
+    assert not (venv / ".stamp-mmcv").exists()
+    planned = run(["make", "-n", "demo-fast", f"VENV={venv}"], tmp_path).stdout
+    assert ("install.sh classifier" in planned) != left
+
+
 def test_the_whole_environment_serves_the_classifier(venv, tmp_path):
     command = ["make", "-n", "demo-fast", f"VENV={venv}"]
     assert "install.sh classifier" in run(command, tmp_path).stdout

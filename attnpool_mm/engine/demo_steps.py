@@ -76,7 +76,10 @@ class DemoSteps:
         self._record()
 
     def _record(self) -> None:
-        self.file.write_text(json.dumps({**self.recorded, **self.done}, indent=2))
+        # Whoever kills the demo meanwhile leaves what was there before.
+        partial = self.file.with_suffix(".partial")
+        partial.write_text(json.dumps({**self.recorded, **self.done}, indent=2))
+        partial.replace(self.file)
 
     def _run(self, name: str, command: list[str]) -> float:
         log = self.work_dir / f"{name}.log"

@@ -46,7 +46,10 @@ PACKAGES = {
 
 
 class KeyValueAction(DictAction):
-    """MMEngine's `DictAction`, which says what is wrong with a word without '='."""
+    """MMEngine's `DictAction`; a word without '=' is an error that says so.
+
+    A text keeps its spaces, as the path of a folder may have some.
+    """
 
     def __call__(
         self,
@@ -60,6 +63,11 @@ class KeyValueAction(DictAction):
             if "=" not in word:
                 raise argparse.ArgumentError(self, f"{word!r}: expected KEY=VALUE")
         super().__call__(parser, namespace, values, option_string)
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        parsed = DictAction._parse_iterable(val)
+        return val.strip("'\"") if isinstance(parsed, str) else parsed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -63,6 +63,22 @@ def test_asking_once_repeats_what_a_later_run_does(root):
     assert run(root) == ["aa", "bb"]
 
 
+def test_a_write_that_is_cut_leaves_what_was_there(root, monkeypatch):
+    run(root)
+    before = json.loads((root / "work/steps.json").read_text())
+
+    def cut(path, text):
+        path.write_bytes(text[:9].encode())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(root), "write_text", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(root)
+    assert json.loads((root / "work/steps.json").read_text()) == before
+    assert run(root) == ["a", "b"]
+
+
 def test_a_step_that_fails_ends_with_its_output(root):
     run(root)
     steps = DemoSteps(root, root / "work", 1)

@@ -142,3 +142,13 @@ def test_a_full_disk_is_one_line(capsys, number):
 def test_other_system_errors_are_not_hidden():
     with pytest.raises(PermissionError), launch.one_line_errors():
         raise PermissionError(errno.EACCES, "denied", "scalars.json")
+
+
+def test_a_path_with_spaces_is_an_option():
+    words = ["a.b=/my data/c d/", 'c="my data"', "d=[1, 2]", "e=x, y", "f=None"]
+    parser = argparse.ArgumentParser()
+    launch.add_options(parser)
+    options = parser.parse_args(["--cfg-options", *words]).cfg_options
+    assert options == {
+        "a.b": "/my data/c d/", "c": "my data", "d": [1, 2], "e": ["x", "y"], "f": None
+    }  # fmt: skip
