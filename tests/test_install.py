@@ -101,9 +101,10 @@ def test_a_half_made_mmcv_is_made_again(tmp_path, failing, left):
     )
     python.chmod(0o755)
     done = run(["make", f"{venv}/.stamp-mmcv", f"VENV={venv}"], tmp_path)
-    assert done.returncode != 0 and f"pip {failing} " in (
-        venv / "install.log"
-    ).read_text().splitlines()[-1]
+    assert (
+        done.returncode != 0
+        and f"pip {failing} " in (venv / "install.log").read_text().splitlines()[-1]
+    )
     assert not (venv / ".stamp-mmcv").exists()
     planned = run(["make", "-n", "demo-fast", f"VENV={venv}"], tmp_path).stdout
     assert ("install.sh classifier" in planned) != left

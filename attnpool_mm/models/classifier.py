@@ -1,5 +1,6 @@
 """A classifier whose head follows its backbone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.registry import DefaultScope
@@ -57,6 +58,8 @@ class AttnPoolClassifier(ImageClassifier):
                     f"head: in_channels must be given, since {type(backbone).__name__} "
                     "has no out_channels"
                 )
-            head = {**head, "in_channels": channels[-1]}
+            # A number in MMPretrain's EfficientNet, one for each output in ours
+            last = channels[-1] if isinstance(channels, Sequence) else channels
+            head = {**head, "in_channels": last}
         with DefaultScope.overwrite_default_scope("mmpretrain"):
             super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)

@@ -1,5 +1,6 @@
 """What is wrong with a config file, and in which line of which file."""
 
+import shlex
 import traceback
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def config_error(path: str, error: Exception) -> ConfigError:
     if named or (line is not None and not isinstance(error, OSError | SyntaxError)):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if not CARRIED.is_dir() and str(Path(*CARRIED.parts[-2:])) in text:
-        setup = CARRIED.parents[1] / "setup.py"
+        setup = shlex.quote(str(CARRIED.parents[1] / "setup.py"))
         text += f"; this checkout is not installed: run python {setup} --version once"
     where = path if file is None else f"{path}, in {file}"
     where += "" if line is None else f", line {line}"

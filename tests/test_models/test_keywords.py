@@ -419,6 +419,14 @@ def test_the_classifier_follows_the_backbone(scope, arch, channels):
     assert model(torch.rand(2, 3, 32, 32), mode="tensor").shape == (2, 7)
 
 
+def test_the_classifier_follows_a_backbone_of_one_number():
+    backbone = dict(type="mmpretrain.EfficientNet", arch="b0")
+    head = dict(type="mmpretrain.LinearClsHead", num_classes=7)
+    model = AttnPoolClassifier(backbone, head=head).eval()
+    assert model.head.fc.in_features == 1280
+    assert model(torch.rand(1, 3, 32, 32), mode="tensor").shape == (1, 7)
+
+
 def test_a_classifier_whose_backbone_does_not_say_its_channels():
     with pytest.raises(ConfigError, match="in_channels .*MobileNetV2"):
         AttnPoolClassifier(

@@ -34,7 +34,7 @@ def run(*command):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """The classifier's part, as of `make demo-fast`, and then the rest."""
-    work_dir = tmp_path_factory.mktemp("demo")
+    work_dir = tmp_path_factory.mktemp("a demo")
     command = [
         "tools/demo.py",
         f"--work-dir={work_dir}",

@@ -10,6 +10,7 @@ import torch
 from framework_runs import configs_and_images, tool_runner  # noqa: F401 (fixtures)
 from matplotlib import pyplot as plt
 from mmengine.config import Config
+from tool_modules import load_tool
 
 from attnpool_mm.datasets import Digits
 from attnpool_mm.engine import framework_tools
@@ -158,6 +159,12 @@ class TestLogs:
         ((x, y),) = drawn
         assert x == list(epochs)
         assert y == [epoch / 4 for epoch in epochs]
+
+    def test_options_are_the_users(self):
+        options = ["--keys", "loss", "--style=ggplot", "--eval-interval=2"]
+        logs = [[dict(loss=1.0, epoch=1)]]
+        kept = load_tool(self.SCRIPT).curve_options(options, logs, "mmdet")
+        assert kept == options
 
     def test_errors_are_one_line(self, tool, tmp_path, capfd):
         self.write(tmp_path / "a", "mmpretrain", "accuracy/top1")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from attnpool_mm.analysis.logs import LAMBDA, LOGS, read_run, read_work_dir
 from attnpool_mm.engine import launch
-from attnpool_mm.engine.framework_tools import find_tool, run_tool
+from attnpool_mm.engine.framework_tools import find_tool, options_of, run_tool
 from attnpool_mm.utils.checks import nearest
 from attnpool_mm.utils.errors import ConfigError
 
@@ -114,13 +114,14 @@ def curve_options(options: list[str], logs: Sequence[list[dict]], scope: str) ->
         return options
     keys = [bare(key) for key in keys]
     options = [*options[:first], *keys, *options[last:]]
-    if "--eval-interval" not in options:
+    given = options_of(options, "eval-interval", "style")
+    if given["eval-interval"] is None:
         keys = keys or ["bbox_mAP"]  # its default
         interval = max(first_epoch(keys, log) for log in logs)
         options += ["--eval-interval", str(interval)]
     # Theirs, 'dark', is seaborn's, which OpenMMLab's script uses; OneDL's does not
     script = find_tool("mmdet", [SCRIPT]).read_text()
-    if "--style" not in options and "seaborn" not in script:
+    if given["style"] is None and "seaborn" not in script:
         options += ["--style", "default"]
     return options
 
