@@ -214,10 +214,11 @@ def train_detector(
         ],
         out_dir / "000000.png",
     )
+    # Of a detector that finds nothing, as after few images, the evaluator gives none.
     metrics = json.loads(metrics_file.read_text())
     return {
-        "mAP": f"{metrics['coco/bbox_mAP']:.3f}",
-        "mAP50": f"{metrics['coco/bbox_mAP_50']:.3f}",
+        "mAP": f"{metrics.get('coco/bbox_mAP', 0):.3f}",
+        "mAP50": f"{metrics.get('coco/bbox_mAP_50', 0):.3f}",
         "parameters of the detector": f"{parameters / 1e6:.1f} M",
         "seconds, detector": f"{steps.seconds['detector']:.0f}",
     }

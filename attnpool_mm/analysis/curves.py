@@ -33,7 +33,7 @@ def draw_curves(records: Records, metrics: Mapping[str, str]) -> Figure:
     validation.set_ylim(bottom=0)
     validation.set_xlim(0.5, 0.5 + max([r["step"] for r in measured], default=1))
     validation.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if len(metrics) > 1:
+    if len(metrics) > 1 and validation.lines:
         validation.legend()
     return figure
 
