@@ -1,6 +1,7 @@
 """The page that shows what the demo did."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def write_demo_report(
             ),
         ]
     commands = [
-        (name, f"{step['seconds']:.0f}", " ".join(["python", *step["command"]]))
+        (name, f"{step['seconds']:.0f}", shlex.join(["python", *step["command"]]))
         for name, step in steps.items()
     ]
     sections.append(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -61,7 +62,7 @@ class DemoSteps:
         """
         command = [str(word) for word in command]
         print(f"\n[{len(self.done) + 1}/{self.count}] {title}")
-        print("    python", " ".join(command), flush=True)
+        print("    python", shlex.join(command), flush=True)
         step = self.recorded.get(name, {})
         same = (step.get("command"), step.get("sources")) == (command, self.sources)
         if same and not self.anew and makes.is_file():

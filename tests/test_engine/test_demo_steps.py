@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 
 import pytest
 
@@ -38,6 +40,12 @@ def test_what_was_done_is_not_repeated(root, capsys):
     assert run(root) == ["a", "b"]
     assert "loss: 1.0" not in capsys.readouterr().out
     assert json.loads((root / "work/steps.json").read_text()) == first
+
+
+def test_what_is_printed_can_be_typed(root, capsys):
+    run(root, ("a b", "c"))
+    line, _ = re.findall("^    python (.*)$", capsys.readouterr().out, re.M)
+    assert shlex.split(line) == ["tools/write.py", str(root / "work/0.txt"), "a b"]
 
 
 def test_after_another_command_the_steps_behind_it_are_repeated(root):
