@@ -93,10 +93,14 @@ class DemoSteps:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
-            for line in process.stdout:
-                file.write(line)
-                if match := PROGRESS.search(line):
-                    print("   ", match[1].rstrip(), flush=True)
+            try:
+                for line in process.stdout:
+                    file.write(line)
+                    if match := PROGRESS.search(line):
+                        print("   ", match[1].rstrip(), flush=True)
+            except BaseException:  # the step ends with what shows it
+                process.terminate()
+                raise
         if process.wait():
             tail = "".join(log.read_text().splitlines(keepends=True)[-20:])
             raise SystemExit(f"{tail}\nerror: this step failed; see {log}")

@@ -40,7 +40,7 @@ def demo(tmp_path_factory):
         f"--work-dir={work_dir}",
         "--train-images=72",
         "--val-images=12",
-        "--pretrain-epochs=2",
+        "--pretrain-epochs=4",
         "--epochs=2",
     ]
     output = run(*command, "--classifier-only")
@@ -64,7 +64,7 @@ def options(demo):
           ("train", "val", "test")),
         *(f"{loader}_evaluator.ann_file={data}/annotations/val.json" for loader in
           ("val", "test")),
-        f"model.backbone.init_cfg.checkpoint={demo}/classifier/epoch_2.pth",
+        f"model.backbone.init_cfg.checkpoint={demo}/classifier/epoch_4.pth",
     ]  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_pooling_weights_of_own_images(demo, tmp_path, output_of, tools_undone):
     out = output_of(
         load_tool("visualization/pooling_weights.py"),
         ROOT / "configs/demo/resnet18-nlp_digits.py",
-        demo / "classifier/epoch_2.pth",
+        demo / "classifier/epoch_4.pth",
         f"--out-dir={tmp_path}",
         f"--images={image}",
     )
