@@ -1,6 +1,7 @@
 """The check that the parts of a detector fit, on real maps."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from math import ceil
 from traceback import extract_tb
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.errors import ConfigError
-from ..utils.shapes import shapes_only
+from ..utils.shapes import on_shapes
 
 # Pixels of the image that shows a backbone's strides: most strides divide it.
 SIDE = 1920
@@ -48,11 +49,11 @@ def check_detector(model: nn.Module) -> None:
         return
     channels, strides = outputs
     side = _image_side(heads, strides)
-    problems: list[str] = []
-    parts = nn.ModuleList([backbone] if neck is None else [backbone, neck])
-    with torch.no_grad(), shapes_only(parts) as copies:
+
+    def check(copies: nn.ModuleList) -> None:
+        problems: list[str] = []
         maps = _run_backbone(copies[0], side)
-        if maps is not None and neck is not None:
+        if neck is not None:
             try:
                 maps = _as_maps(copies[1](maps))
             except Exception as error:  # necks have asserts and operators of their own
@@ -62,11 +63,16 @@ def check_detector(model: nn.Module) -> None:
             problems += _channel_problems(heads, [m.shape[1] for m in maps])
             of_maps = [side / m.shape[-1] for m in maps]
             problems += _stride_problems(model, heads, of_maps)
-    if problems:
-        raise ConfigError(
-            f"{'; '.join(problems)}, since the backbone is {type(backbone).__name__} "
-            f"with outputs of {channels} channels and strides {strides}"
-        )
+        if problems:
+            raise ConfigError(
+                f"{'; '.join(problems)}, since the backbone is "
+                f"{type(backbone).__name__} with outputs of {channels} channels and "
+                f"strides {strides}"
+            )
+
+    parts = nn.ModuleList([backbone] if neck is None else [backbone, neck])
+    with torch.no_grad(), suppress(_NoMaps):
+        on_shapes(parts, check)
 
 
 def outputs_of(backbone: nn.Module) -> tuple[list[int], list[int]] | None:
@@ -86,11 +92,10 @@ def outputs_of(backbone: nn.Module) -> tuple[list[int], list[int]] | None:
     given = [getattr(backbone, name, None) for name in ("out_channels", "out_strides")]
     if all(isinstance(numbers, Sequence) for numbers in given):
         return list(given[0]), list(given[1])
-    with torch.no_grad(), shapes_only(backbone) as copy:
-        maps = _run_backbone(copy, SIDE)
-        if maps is None:
-            return None
+    with torch.no_grad(), suppress(_NoMaps):
+        maps = on_shapes(backbone, lambda copy: _run_backbone(copy, SIDE))
         return [m.shape[1] for m in maps], [round(SIDE / m.shape[-1]) for m in maps]
+    return None
 
 
 def neck_channels(kind: Any, channels: Sequence[int]) -> list[int]:
@@ -119,16 +124,26 @@ def _image_side(heads: dict[str, nn.Module], strides: Sequence[int]) -> int:
     return 64 * max(strides)  # divisible down to the coarsest level
 
 
-def _run_backbone(backbone: nn.Module, side: int) -> list[Tensor] | None:
-    """Its maps of an image, of 3 channels or what its first layer takes."""
+class _NoMaps(ConfigError):
+    """A backbone does not run without values, or gives no maps."""
+
+
+def _run_backbone(backbone: nn.Module, side: int) -> list[Tensor]:
+    """Its maps of an image, of 3 channels or what its first layer takes.
+
+    Raises:
+        _NoMaps: There are none.
+    """
     first = next((p for p in backbone.parameters() if p.dim() > 2), None)
     taken = () if first is None else (first.shape[-3],)
     for channels in dict.fromkeys((3, *taken)):
         try:
-            return _as_maps(backbone(torch.empty(1, channels, side, side)))
+            maps = _as_maps(backbone(torch.empty(1, channels, side, side)))
         except Exception:  # backbones have asserts and operators of their own
             continue
-    return None
+        if maps is not None:
+            return maps
+    raise _NoMaps(f"{type(backbone).__name__}: no maps of {side}x{side} pixels")
 
 
 def _as_maps(outputs: Any) -> list[Tensor] | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..registry import MODELS
 from ..utils.checks import check_choice, is_int
 from ..utils.errors import ConfigError
-from ..utils.shapes import shapes_only
+from ..utils.shapes import on_shapes
 from .conversion import convert
 from .shrinking import Shrinking, check_network, shrinkings_of
 from .tracing import running_modules, tensors_of, trace
@@ -78,7 +78,8 @@ def pool_downsampling(
     """
     check_choice("position", position, POSITIONS)
     check_network(model)
-    with shapes_only(model) as network:
+
+    def convert_copy(network: nn.Module) -> tuple[list, set[str], list]:
         run = trace(network, image_size)
         places = shrinkings_of(network, run.calls)
         chosen = _choose(model, places, stages)
@@ -96,9 +97,11 @@ def pool_downsampling(
         pools = convert(network, pairs, position, run.sequences)
         outputs = _run_converted(network, pools, run.image)
         _check_outputs(network, run.outputs, outputs)
-        given = _given(network, run.image, outputs)
+        return pairs, run.sequences, _given(network, run.image, outputs)
+
+    pairs, sequences, given = on_shapes(model, convert_copy)
     modes = {module: module.training for module in model.modules()}
-    neighbours = convert(model, pairs, position, run.sequences)
+    neighbours = convert(model, pairs, position, sequences)
     _set_outputs(model, given)
     if hasattr(model, "get_layer_depth"):
         known = getattr(model.get_layer_depth, "neighbours", {})
@@ -169,10 +172,12 @@ def set_outputs(model: nn.Module, image_size: Sequence[int] = (224, 224)) -> Non
         >>> model.out_channels, model.out_strides
         ((8,), (2,))
     """
-    with shapes_only(model) as network:
+
+    def outputs_of(network: nn.Module) -> list[tuple[int, int]]:
         run = trace(network, image_size)
-        given = _given(network, run.image, run.outputs)
-    _set_outputs(model, given)
+        return _given(network, run.image, run.outputs)
+
+    _set_outputs(model, on_shapes(model, outputs_of))
 
 
 def _given(

@@ -15,7 +15,7 @@ from ..registry import MODELS
 from ..utils.checks import check_known_arguments, is_int
 from ..utils.config import registered
 from ..utils.errors import ConfigError
-from ..utils.shapes import shapes_only
+from ..utils.shapes import on_shapes
 from .pooled import set_outputs
 from .tracing import trace
 
@@ -215,9 +215,8 @@ def set_channels(model: nn.Module, image_size: Sequence[int] = (224, 224)) -> No
         >>> model[1].in_channels
         6
     """
-    with shapes_only(model) as network:
-        run = trace(network, image_size)
-    for call in run.calls:
+    calls = on_shapes(model, lambda network: trace(network, image_size).calls)
+    for call in calls:
         module = model.get_submodule(call.name)
         for name, x in (("in_channels", call.x), ("out_channels", call.y)):
             if x.dim() == 4 and is_int(vars(module).get(name)):

@@ -15,7 +15,7 @@ from ..pooling import (
 )
 from ..pooling.plain import PlainPool2d
 from ..utils.errors import ConfigError
-from ..utils.shapes import shapes_only
+from ..utils.shapes import on_shapes
 from .tracing import Call, trace
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -103,8 +103,10 @@ def find_shrinkings(
         [('0', 2), ('2', 2)]
     """
     check_network(model)
-    with shapes_only(model) as network:
-        return shrinkings_of(network, trace(network, image_size).calls)
+    return on_shapes(
+        model,
+        lambda network: shrinkings_of(network, trace(network, image_size).calls),
+    )
 
 
 def check_network(model: nn.Module) -> None:

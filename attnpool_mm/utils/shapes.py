@@ -3,10 +3,10 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.utils.flop_counter import (
 from .checks import check_shape
 from .errors import ConfigError
 
+Result = TypeVar("Result")
 # What PyTorch splits up, or cannot do without values, as one operator each.
 _LIBRARY = torch.library.Library("attnpool_mm", "DEF")
 _LIBRARY.define(
@@ -117,6 +118,50 @@ def shapes_only(model: nn.Module, fused_attention: bool = True) -> Iterator[nn.M
         torch.Size([1, 64, 4000, 6000])
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)  # tensors that are no buffers
+    network = _copy(model, mode)
+    with _running(mode, fused_attention):
+        yield network
+
+
+def on_shapes(model: nn.Module, work: Callable[[nn.Module], Result]) -> Result:
+    """What `work` makes of a copy of a network without values, as fast as can be.
+
+    The copy is on PyTorch's meta device, which takes a fraction of the time of fake
+    tensors. What raises a `ConfigError` there is done once more with `shapes_only`: a
+    network with values of its own may run in that alone.
+
+    Args:
+        model (nn.Module): Any module, on any device; it is not changed.
+        work (Callable[[nn.Module], Result]): Takes the copy, in evaluation mode.
+
+    Raises:
+        ConfigError: The model cannot be copied, or `work` raises it.
+
+    Example:
+        >>> model = nn.Conv2d(3, 8, 3, 2)
+        >>> on_shapes(model, lambda conv: conv(torch.empty(1, 3, 9, 9)).shape)
+        torch.Size([1, 8, 4, 4])
+    """
+    try:
+        meta = torch.device("meta")
+        network = _copy(model, meta)
+        for module in network.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Tensor):
+                    vars(module)[name] = value.to(meta)
+        with _running(meta), _SameShape():
+            return work(network)
+    except ConfigError:
+        with shapes_only(model) as network:
+            return work(network)
+
+
+def _copy(model: nn.Module, mode: AbstractContextManager) -> nn.Module:
+    """A copy in evaluation mode, whose parameters and buffers are made within `mode`.
+
+    Raises:
+        ConfigError: The model cannot be copied.
+    """
     # What is in the memo counts as copied, so that no value is.
     memo: dict[int, Any] = {}
     try:
@@ -134,6 +179,13 @@ def shapes_only(model: nn.Module, fused_attention: bool = True) -> Iterator[nn.M
             f"{type(model).__name__} cannot be copied without values: {message}"
         ) from error
     network.eval()  # which MMPretrain's backbones do not return
+    return network
+
+
+@contextmanager
+def _running(
+    mode: AbstractContextManager, fused_attention: bool = True
+) -> Iterator[None]:
     with (
         torch.inference_mode(False),  # it hands over operators not split up yet
         mode,
@@ -141,7 +193,7 @@ def shapes_only(model: nn.Module, fused_attention: bool = True) -> Iterator[nn.M
         _deformable_as_one_operator(),
         _no_log(),
     ):
-        yield network
+        yield
 
 
 @contextmanager
@@ -204,6 +256,30 @@ class _Attention(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is nn.functional.scaled_dot_product_attention:
             return self.call(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+# Of these PyTorch's meta kernels are Python, and take longer than all others.
+NORMS = (
+    nn.functional.batch_norm,
+    nn.functional.group_norm,
+    nn.functional.instance_norm,
+    nn.functional.layer_norm,
+)
+
+
+class _SameShape(TorchFunctionMode):
+    """Norms and clamping activations give what they get, but for values."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in NORMS:
+            return torch.empty_like(args[0])
+        if func is nn.functional.hardtanh:
+            in_place = kwargs.get("inplace") or args[3:4] == (True,)
+            return args[0] if in_place else torch.empty_like(args[0])
         return func(*args, **kwargs)
 
 
