@@ -9,6 +9,7 @@ from torch import nn
 
 from ..registry import MODELS
 from ..utils.errors import ConfigError
+from ..utils.signatures import arguments
 
 GLOBAL_AVERAGE = dict(type="mmpretrain.GlobalAveragePooling")
 
@@ -25,8 +26,8 @@ class AttnPoolClassifier(ImageClassifier):
         neck (dict | nn.Module | None): A neck that keeps the channels, or its config.
             Default: `GlobalAveragePooling`.
         head (dict | nn.Module | None): The head, or its config, in which `in_channels`,
-            where not given, is the number of channels of the backbone's last output.
-            Default: None.
+            where the head takes it and it is not given, is the number of channels of
+            the backbone's last output. Default: None.
         **kwargs (Any): Other arguments of `ImageClassifier`.
 
     Raises:
@@ -51,7 +52,7 @@ class AttnPoolClassifier(ImageClassifier):
     ):
         if not isinstance(backbone, nn.Module):
             backbone = MODELS.build(backbone)
-        if isinstance(head, dict) and "in_channels" not in head:
+        if isinstance(head, dict) and _lacks_channels(head):
             channels = getattr(backbone, "out_channels", None)
             if channels is None:
                 raise ConfigError(
@@ -63,3 +64,13 @@ class AttnPoolClassifier(ImageClassifier):
             head = {**head, "in_channels": last}
         with DefaultScope.overwrite_default_scope("mmpretrain"):
             super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+
+
+def _lacks_channels(head: dict) -> bool:
+    """Whether a head takes `in_channels` and its config does not give them."""
+    kind = head.get("type")
+    if isinstance(kind, str):
+        with MODELS.switch_scope_and_registry("mmpretrain") as registry:
+            kind = registry.get(kind)
+    # of what is unknown, the registry says so when it is built
+    return kind is not None and "in_channels" in arguments(kind).keys() - head.keys()

@@ -427,6 +427,13 @@ def test_the_classifier_follows_a_backbone_of_one_number():
     assert model(torch.rand(1, 3, 32, 32), mode="tensor").shape == (1, 7)
 
 
+def test_a_head_that_takes_no_channels_gets_none():
+    backbone = dict(type="attnpool_mm.AttnPoolResNet", depth=18)
+    model = AttnPoolClassifier(backbone, head=dict(type="ClsHead")).eval()
+    (features,) = model(torch.rand(1, 3, 32, 32), mode="tensor")
+    assert features.shape == (512,)
+
+
 def test_a_classifier_whose_backbone_does_not_say_its_channels():
     with pytest.raises(ConfigError, match="in_channels .*MobileNetV2"):
         AttnPoolClassifier(
