@@ -13,7 +13,13 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from attnpool_mm.checkpoint import use_safe_loading
-from attnpool_mm.engine import adjustments, distributed, launch, preflight
+from attnpool_mm.engine import (
+    adjustments,
+    distributed,
+    launch,
+    preflight,
+    runner_checks,
+)
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.engine.contents import check_contents
@@ -171,7 +177,7 @@ def run(args: argparse.Namespace) -> None:
     runner = launch.build_runner(cfg)
     for warning in warnings:
         runner.logger.warning(warning)
-    preflight.check_detector(runner)
+    runner_checks.check_detector(runner)
     runner.register_hook(CheckpointFitHook(args.partial))
     if item == "pred":
         runner.test_evaluator.metrics.append(dump_predictions(cfg, args.out))

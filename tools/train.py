@@ -16,6 +16,7 @@ from attnpool_mm.engine import (
     launch,
     newest_checkpoint,
     preflight,
+    runner_checks,
 )
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
@@ -101,10 +102,10 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     runner = launch.build_runner(cfg)
     for warning in warnings:
         runner.logger.warning(warning)
-    preflight.check_detector(runner)
-    preflight.check_pretrained(runner)
-    preflight.check_patches(runner)
-    preflight.check_spem(runner)
+    runner_checks.check_detector(runner)
+    runner_checks.check_pretrained(runner)
+    runner_checks.check_patches(runner)
+    runner_checks.check_spem(runner)
     if args.resume == "auto" or (cfg.get("resume") and not cfg.get("load_from")):
         newest_checkpoint.resume_newest(runner, args.trust_checkpoint)
     runner.register_hook(StopOnSignalHook(watch))

@@ -6,8 +6,8 @@ from mmengine.runner import Runner
 from ..checkpoint.fit import load_fitting
 from ..registry import HOOKS
 from ..utils.checks import check_bool
-from .preflight import model_of
 from .resuming import check_training_state
+from .runner_checks import model_of
 
 
 @HOOKS.register_module()

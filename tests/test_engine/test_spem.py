@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from attnpool_mm.engine import preflight
+from attnpool_mm.engine import runner_checks
 from attnpool_mm.engine.cpu_amp import CPUAmpOptimWrapper
 from attnpool_mm.engine.spem import SPEMOptimWrapperConstructor
 from attnpool_mm.layers import SPEM
@@ -275,7 +275,7 @@ def test_hook_records_the_lambdas_there_are(tmp_path, poolings):
     model = with_pooling(*poolings)
     hook = dict(type="attnpool_mm.SPEMLoggerHook", interval=5)
     runner = make_runner(tmp_path, model, custom_hooks=[hook])
-    preflight.check_spem(runner)
+    runner_checks.check_spem(runner)
     runner.train()
     (file,) = tmp_path.glob("*/vis_data/scalars.json")
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -395,7 +395,7 @@ def test_a_training_without_the_penalty_is_noticed(tmp_path, warned, alphas, wra
     runner = make_runner(
         tmp_path, model, wrapper(model) if callable(wrapper) else wrapper
     )
-    preflight.check_spem(runner)
+    runner_checks.check_spem(runner)
     (log,) = tmp_path.glob("*/*.log")
     lines = [line for line in log.read_text().splitlines() if "SPEM layers" in line]
     assert len(lines) == warned

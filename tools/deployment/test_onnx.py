@@ -16,7 +16,7 @@ import mmengine
 import torch
 
 from attnpool_mm.deploy.onnx_network import OnnxNetwork, replace_network
-from attnpool_mm.engine import adjustments, launch, preflight
+from attnpool_mm.engine import adjustments, launch, preflight, runner_checks
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.contents import check_contents
 from attnpool_mm.engine.values import check_parts, check_values
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
         runner = launch.build_runner(cfg)
     for warning in warnings:
         runner.logger.warning(warning)
-    replace_network(preflight.model_of(runner), network)
+    replace_network(runner_checks.model_of(runner), network)
     metrics = runner.test()
     launch.stop_workers(runner)
     if args.out is not None:
