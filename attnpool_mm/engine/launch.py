@@ -48,7 +48,8 @@ PACKAGES = {
 class KeyValueAction(DictAction):
     """MMEngine's `DictAction`; a word without '=' is an error that says so.
 
-    A text keeps its spaces, as the path of a folder may have some.
+    A text keeps its spaces, as the path of a folder may have some. In quotes of its own
+    it is one text, whatever it holds: key="'a,b'".
     """
 
     def __call__(
@@ -66,6 +67,8 @@ class KeyValueAction(DictAction):
 
     @staticmethod
     def _parse_iterable(val: str) -> Any:
+        if len(val) > 2 and val[0] == val[-1] in "'\"" and val[1] not in "[(":
+            return val[1:-1]
         parsed = DictAction._parse_iterable(val)
         return val.strip("'\"") if isinstance(parsed, str) else parsed
 

@@ -29,8 +29,10 @@ def config_file(tmp_path, monkeypatch):
 def test_options_are_key_and_value(capsys):
     parser = argparse.ArgumentParser()
     launch.add_arguments(parser)
-    args = parser.parse_args(["tiny.py", "--cfg-options", "a.b=1", "c=[x,2]"])
-    assert args.cfg_options == {"a.b": 1, "c": ["x", 2]}
+    words = ["a.b=1", "c=[x,2]", "d=/a b/c", "e='/a,b'", "f='[1,2]'", "g=x,y"]
+    args = parser.parse_args(["tiny.py", "--cfg-options", *words])
+    expected = {"a.b": 1, "c": ["x", 2], "d": "/a b/c", "e": "/a,b", "f": [1, 2]}
+    assert args.cfg_options == {**expected, "g": ["x", "y"]}
     with pytest.raises(SystemExit):
         parser.parse_args(["tiny.py", "--cfg-options", "a.b=1", "model.depth"])
     assert "'model.depth'" in capsys.readouterr().err
