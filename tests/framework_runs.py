@@ -34,7 +34,7 @@ train_dataloader = dict(dataset=dict(indices=3))
 test_dataloader = dict(dataset=dict(indices=40))
 """
 DETECTOR = """
-_base_ = '{root}/configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py'
+_base_ = '{root}/configs/demo/faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py'
 data_root = '{folder}/'
 dataset = dict(data_root=data_root, ann_file='boxes.json',
                data_prefix=dict(img='images/'))

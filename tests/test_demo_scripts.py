@@ -19,7 +19,7 @@ from attnpool_mm.models import AttnPoolResNetCIFAR
 SCRIPT = Path(__file__).parents[1] / "demo" / "image_demo.py"
 CLASSIFIER = "resnet20-spem_1xb64_digits"
 CIFAR = "resnet164-spem_1xb128_cifar10"
-DETECTOR = "faster-rcnn_resnet18-nlp_fpn_digits-coco"
+DETECTOR = "faster-rcnn_resnet18-half-nlp_fpn_digits-coco"
 CLASSES = [
     "zero",
     "one",

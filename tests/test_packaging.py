@@ -32,7 +32,7 @@ SOURCES = [
 ]  # fmt: skip
 CARRIED = ["configs", "demo", "model-index.yml", "tools"]
 CLASSIFIER = "resnet20-spem_1xb64_digits"
-DETECTOR = "faster-rcnn_resnet18-nlp_fpn_digits-coco"
+DETECTOR = "faster-rcnn_resnet18-half-nlp_fpn_digits-coco"
 NAMED_DETECTOR = "ssdlite_mobilenetv2-spem_8xb24-600e_coco"
 
 BUILD = """

@@ -10,6 +10,7 @@ repeated, so that the first line goes on after the second.
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from attnpool_mm.engine.demo_report import write_demo_report
 from attnpool_mm.engine.demo_steps import DemoSteps
 
 ROOT = Path(__file__).resolve().parents[1]
-CLASSIFIER = "configs/demo/resnet18-nlp_digits.py"
-DETECTOR = "configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
+CLASSIFIER = "configs/demo/resnet18-half-nlp_digits.py"
+DETECTOR = "configs/demo/faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py"
 
 
 def parse_args() -> argparse.Namespace:
@@ -76,6 +77,11 @@ def handed_over(detector_config: str, checkpoint: Path) -> tuple[int, int, int]:
     return len(ours), equal, sum(p.numel() for p in model.parameters())
 
 
+def as_value(path: Path) -> str:
+    """A path as a value of `--cfg-options`, where commas part the items of a list."""
+    return f"'{path}'" if "," in str(path) else str(path)
+
+
 def schedule(epochs: int) -> list[str]:
     """The options that make a training and its learning rate `epochs` long."""
     return [
@@ -93,7 +99,7 @@ def train_classifier(
     checkpoint = classifier / f"epoch_{args.pretrain_epochs}.pth"
     steps.run(
         "classifier",
-        "Train a classifier on single digits (1 to 3 minutes)",
+        "Train a classifier on single digits (1 minute)",
         [
             "tools/train.py",
             CLASSIFIER,
@@ -152,12 +158,12 @@ def train_detector(
     detector = work_dir / "detector"
     options = [
         "--cfg-options",
-        f"train_dataloader.dataset.data_root={data}/",
-        f"val_dataloader.dataset.data_root={data}/",
-        f"test_dataloader.dataset.data_root={data}/",
-        f"val_evaluator.ann_file={annotations}",
-        f"test_evaluator.ann_file={annotations}",
-        f"model.backbone.init_cfg.checkpoint={classifier}",
+        f"train_dataloader.dataset.data_root={as_value(data)}",
+        f"val_dataloader.dataset.data_root={as_value(data)}",
+        f"test_dataloader.dataset.data_root={as_value(data)}",
+        f"val_evaluator.ann_file={as_value(annotations)}",
+        f"test_evaluator.ann_file={as_value(annotations)}",
+        f"model.backbone.init_cfg.checkpoint={as_value(classifier)}",
         f"randomness.seed={args.seed}",
     ]
     trained = detector / f"epoch_{args.epochs}.pth"
@@ -184,7 +190,7 @@ def train_detector(
             f"--work-dir={detector}",
             f"--out={metrics_file}",
             *options,
-            f"test_evaluator.outfile_prefix={work_dir / 'predictions'}",
+            f"test_evaluator.outfile_prefix={as_value(work_dir / 'predictions')}",
         ],
         metrics_file,
     )
@@ -226,6 +232,8 @@ def train_detector(
 
 def main() -> None:
     """Run the demo."""
+    # an exception, at which `DemoSteps` ends the step that runs
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
     args = parse_args()
     work_dir = Path(args.work_dir).resolve()
     work_dir.mkdir(parents=True, exist_ok=True)

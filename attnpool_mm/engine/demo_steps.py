@@ -85,7 +85,7 @@ class DemoSteps:
     def _run(self, name: str, command: list[str]) -> float:
         log = self.work_dir / f"{name}.log"
         start = time.perf_counter()
-        with log.open("w") as file:
+        with log.open("w", buffering=1) as file:
             process = subprocess.Popen(
                 [sys.executable, "-u", *command],
                 cwd=self.root,
@@ -100,6 +100,7 @@ class DemoSteps:
                         print("   ", match[1].rstrip(), flush=True)
             except BaseException:  # the step ends with what shows it
                 process.terminate()
+                process.wait()
                 raise
         if process.wait():
             tail = "".join(log.read_text().splitlines(keepends=True)[-20:])

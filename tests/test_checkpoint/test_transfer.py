@@ -26,10 +26,8 @@ from attnpool_mm.utils.errors import ConfigError
 SPEM = dict(type="SPEM")
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "model_converters" / "transfer_backbone.py"
-CLASSIFIER = (
-    ROOT / "configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py"
-)
-DETECTOR = ROOT / "configs/demo/faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
+CLASSIFIER = ROOT / "configs/demo/resnet18-half-nlp_digits.py"
+DETECTOR = ROOT / "configs/demo/faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py"
 
 
 def evaluated(network):
@@ -323,7 +321,7 @@ def test_what_the_tool_refuses(tool, error_of, tmp_path):
 def test_a_target_that_cannot_be_written(tool, output_of, tmp_path, capsys):
     source, target = tmp_path / "source.pth", tmp_path / "target.pth"
     target.symlink_to(tmp_path / "no_folder" / "target.pth")
-    torch.save({"backbone.bn1.bias": torch.ones(64)}, source)
+    torch.save({"backbone.bn1.bias": torch.ones(32)}, source)
     with pytest.raises(SystemExit) as exit_:
         output_of(tool, source, target, "--config", CLASSIFIER, "--partial")
     printed = capsys.readouterr()

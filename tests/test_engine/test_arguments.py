@@ -15,7 +15,7 @@ from attnpool_mm.utils.errors import ConfigError
 
 CLASSIFIER = Config.fromfile(config_path("resnet18-nlp-stage-end_1xb64_digits"))
 SPEM = Config.fromfile(config_path("resnet164-spem_1xb128_cifar10"))
-DETECTOR = Config.fromfile(config_path("faster-rcnn_resnet18-nlp_fpn_digits-coco"))
+DETECTOR = Config.fromfile(config_path("faster-rcnn_resnet18-half-nlp_fpn_digits-coco"))
 BACKBONE = "model.backbone"
 STEP = "train_dataloader.dataset.pipeline.0"
 # The config, a key that is misspelt in it, and what was meant

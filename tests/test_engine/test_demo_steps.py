@@ -1,6 +1,8 @@
 import json
+import os
 import re
 import shlex
+import signal
 
 import pytest
 
@@ -95,3 +97,27 @@ def test_a_step_that_fails_ends_with_its_output(root):
     log = root / "work/step0.log"
     assert "IndexError" in str(stop.value.code) and str(log) in str(stop.value.code)
     assert run(root) == ["aa", "bb"]  # it may have left anything
+
+
+def test_an_interrupted_step_ends(root):
+    (root / "tools/wait.py").write_text(
+        "import os, time\nprint(os.getpid())\ntime.sleep(60)"
+    )
+    log = root / "work/step0.log"
+
+    def interrupt(*_):
+        if log.exists() and log.read_text():
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            DemoSteps(root, root / "work", 1).run(
+                "step0", "Wait", ["tools/wait.py"], log
+            )
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text()), 0)

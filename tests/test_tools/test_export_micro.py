@@ -14,7 +14,9 @@ from attnpool_mm.engine.launch import read_config
 
 ROOT = Path(__file__).parents[2]
 CLASSIFIER = ROOT / "configs" / "demo" / "resnet18-nlp_digits.py"
-DETECTOR = ROOT / "configs" / "demo" / "faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
+DETECTOR = (
+    ROOT / "configs" / "demo" / "faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py"
+)
 PYTHON = ROOT / DEFAULT_PYTHON
 
 pytestmark = pytest.mark.usefixtures("tools_undone")

@@ -16,8 +16,10 @@ from attnpool_mm.engine.launch import read_config
 from attnpool_mm.utils.config import build_for_counting
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-CLASSIFIER = str(CONFIGS / "demo" / "resnet18-nlp_digits.py")
-DETECTOR = str(CONFIGS / "demo" / "faster-rcnn_resnet18-nlp_fpn_digits-coco.py")
+CLASSIFIER = str(
+    CONFIGS / "classification" / "digits" / "resnet18-nlp-stage-end_1xb64_digits.py"
+)
+DETECTOR = str(CONFIGS / "demo" / "faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,9 @@ from attnpool_mm.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 DIGITS = Path("configs", "classification", "digits")
-DETECTOR = ROOT / "configs" / "demo" / "faster-rcnn_resnet18-nlp_fpn_digits-coco.py"
+DETECTOR = (
+    ROOT / "configs" / "demo" / "faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py"
+)
 
 
 @pytest.fixture(scope="module")

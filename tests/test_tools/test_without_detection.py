@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CONFIG = "configs/demo/resnet18-nlp_digits.py"
+CONFIG = "configs/demo/resnet18-half-nlp_digits.py"
 SCRIPT = """
 import sys
 from importlib.machinery import PathFinder

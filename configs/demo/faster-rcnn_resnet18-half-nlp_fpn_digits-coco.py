@@ -1,34 +1,23 @@
 # Faster R-CNN on digits composed on photographs, small enough for two CPU cores:
-# 128x128 images, few proposals, a narrow head.
+# 128x128 images, half the width, few proposals, a narrow head. It starts from the
+# classifier's weights.
 _base_ = [
-    "../_base_/models/faster-rcnn_resnet18-nlp_fpn.py",
+    "../_base_/models/faster-rcnn_small_fpn.py",
     "../_base_/datasets/digits_coco.py",
     "mmdet::_base_/default_runtime.py",
 ]
 
 model = dict(
-    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
     backbone=dict(
-        frozen_stages=-1,
+        pool_cfg=dict(type="SelfAttentivePool2d", num_heads=2, normalize=False),
+        pool_position="stage_end",
+        norm_eval=False,  # the pools' norms learn
         init_cfg=dict(
             type="Pretrained",
             checkpoint="work_dirs/demo/classifier/epoch_10.pth",
             prefix="backbone.",
         ),
     ),
-    neck=dict(out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[6])),
-    roi_head=dict(
-        bbox_roi_extractor=dict(
-            out_channels=64, roi_layer=dict(output_size=7, sampling_ratio=2)
-        ),
-        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=10),
-    ),
-    train_cfg=dict(
-        rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=32)),
-    ),
-    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100), rcnn=dict(max_per_img=20)),
 )
 
 max_epochs = 4
