@@ -141,3 +141,9 @@ def test_every_config_is_on_the_page_and_in_a_metafile(tool):
         assert 2 * metadata["FLOPs"] / 1e9 > float(flops) - 5e-4, path
         if "classification" in path:  # the head has few
             assert 2 * metadata["FLOPs"] / 1e9 < 1.05 * float(flops) + 1e-3, path
+
+
+@pytest.mark.slow
+def test_all_rows_are_of_the_configs_as_they_are(tool, output_of):
+    """tests/test_configs.py looks at a row of each kind."""
+    assert output_of(tool, "--check").startswith("0 of ")
