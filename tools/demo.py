@@ -99,7 +99,7 @@ def train_classifier(
     checkpoint = classifier / f"epoch_{args.pretrain_epochs}.pth"
     steps.run(
         "classifier",
-        "Train a classifier on single digits (1 minute)",
+        "Train a classifier on single digits (1 to 2 minutes)",
         [
             "tools/train.py",
             CLASSIFIER,
