@@ -259,24 +259,20 @@ class _Attention(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-# Of these PyTorch's meta kernels are Python, and take longer than all others.
-NORMS = (
-    nn.functional.batch_norm,
-    nn.functional.group_norm,
-    nn.functional.instance_norm,
-    nn.functional.layer_norm,
-)
-
-
 class _SameShape(TorchFunctionMode):
-    """Norms and clamping activations give what they get, but for values."""
+    """Batch norms and clamping activations give what they get, but for values.
+
+    PyTorch's meta kernels of these two are Python, and take longer than all others.
+    """
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in NORMS:
-            return torch.empty_like(args[0])
+        if func is nn.functional.batch_norm and len(args) > 1:
+            x, mean = args[:2]
+            if mean is not None and len(mean) == x.shape[1]:
+                return torch.empty_like(x)
         if func is nn.functional.hardtanh:
             in_place = kwargs.get("inplace") or args[3:4] == (True,)
             return args[0] if in_place else torch.empty_like(args[0])

@@ -28,6 +28,11 @@ class TestOnShapes:
         for name, value in model.state_dict().items():
             assert torch.equal(value, before[name])
 
+    def test_a_norm_of_another_width_fails(self):
+        model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12))
+        with pytest.raises(RuntimeError):
+            on_shapes(model, lambda copy: copy(torch.empty(2, 3, 2, 4)))
+
     def test_an_activation_in_place_gives_what_it_got(self):
         for in_place in (True, False):
             x, y = on_shapes(
