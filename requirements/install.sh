@@ -99,11 +99,11 @@ step_mmcv() {
         echo "MMCV: its operators are there"
         return
     fi
-    echo "MMCV, its operators compiled here (5 to 8 minutes;" \
+    echo "MMCV, its operators compiled here (5 to 12 minutes;" \
         "seconds if pip has the wheel in its cache)"
     compile_mmcv
     if ! ops_load; then
-        echo "      again, against this PyTorch (5 to 8 minutes)"
+        echo "      again, against this PyTorch (5 to 12 minutes)"
         compile_mmcv --no-cache-dir
         run "$python" -c 'import mmcv.ops'
     fi

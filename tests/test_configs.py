@@ -118,8 +118,9 @@ def test_config(path, read, ran, table, config_row):
         check_recipe(name, cfg)
     kinds = kinds_of(path, cfg)
     if kinds <= ran:
+        model = build_for_counting(cfg)
         if name:
-            check_network(name, cfg, build_for_counting(cfg))
+            check_network(name, cfg, model)
         return
     small = deepcopy(cfg)
     shrink(small)

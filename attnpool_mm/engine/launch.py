@@ -49,7 +49,7 @@ class KeyValueAction(DictAction):
     """MMEngine's `DictAction`; a word without '=' is an error that says so.
 
     A text keeps its spaces, as the path of a folder may have some. In quotes of its own
-    it is one text, whatever it holds: key="'a,b'".
+    it may have commas, and is no list: key="'a,b'".
     """
 
     def __call__(
@@ -67,8 +67,10 @@ class KeyValueAction(DictAction):
 
     @staticmethod
     def _parse_iterable(val: str) -> Any:
-        if len(val) > 2 and val[0] == val[-1] in "'\"" and val[1] not in "[(":
-            return val[1:-1]
+        inside = val[1:-1]
+        quoted = len(val) > 2 and val[0] == val[-1] in "'\"" and val[0] not in inside
+        if quoted and "," in inside and inside[0] not in "[(":
+            return inside
         parsed = DictAction._parse_iterable(val)
         return val.strip("'\"") if isinstance(parsed, str) else parsed
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ..registry import MODELS
 from ..utils.errors import ConfigError
-from ..utils.signatures import arguments
+from ..utils.signatures import unknown_arguments
 
 GLOBAL_AVERAGE = dict(type="mmpretrain.GlobalAveragePooling")
 
@@ -67,10 +67,12 @@ class AttnPoolClassifier(ImageClassifier):
 
 
 def _lacks_channels(head: dict) -> bool:
-    """Whether a head takes `in_channels` and its config does not give them."""
+    """Whether a head may take `in_channels` and its config does not give them."""
+    if "in_channels" in head:
+        return False
     kind = head.get("type")
     if isinstance(kind, str):
         with MODELS.switch_scope_and_registry("mmpretrain") as registry:
             kind = registry.get(kind)
     # of what is unknown, the registry says so when it is built
-    return kind is not None and "in_channels" in arguments(kind).keys() - head.keys()
+    return kind is not None and not unknown_arguments(kind, ["in_channels"])

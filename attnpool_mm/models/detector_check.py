@@ -58,6 +58,8 @@ def check_detector(model: nn.Module) -> None:
                 maps = _as_maps(copies[1](maps))
             except Exception as error:  # necks have asserts and operators of their own
                 problems += _neck_problems(neck, channels, error)
+                if not problems:
+                    raise _NoMaps(f"{type(neck).__name__} does not run") from error
                 maps = None
         if maps is not None:
             problems += _channel_problems(heads, [m.shape[1] for m in maps])

@@ -74,7 +74,7 @@ def trace(network: nn.Module, image_size: Sequence[int]) -> Run:
     """Run a network without values on one image, and note its modules' calls.
 
     Args:
-        network (nn.Module): What `shapes_only` yields.
+        network (nn.Module): What `shapes_only` yields, or `on_shapes` hands over.
         image_size (Sequence[int]): Height and width of the image in pixels.
 
     Raises:

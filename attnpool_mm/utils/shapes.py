@@ -127,15 +127,15 @@ def on_shapes(model: nn.Module, work: Callable[[nn.Module], Result]) -> Result:
     """What `work` makes of a copy of a network without values, as fast as can be.
 
     The copy is on PyTorch's meta device, which takes a fraction of the time of fake
-    tensors. What raises a `ConfigError` there is done once more with `shapes_only`: a
-    network with values of its own may run in that alone.
+    tensors. What fails there is done once more with `shapes_only`: a network with
+    values of its own may run in that alone.
 
     Args:
         model (nn.Module): Any module, on any device; it is not changed.
         work (Callable[[nn.Module], Result]): Takes the copy, in evaluation mode.
 
     Raises:
-        ConfigError: The model cannot be copied, or `work` raises it.
+        ConfigError: The model cannot be copied. Also what `work` raises.
 
     Example:
         >>> model = nn.Conv2d(3, 8, 3, 2)
@@ -151,7 +151,7 @@ def on_shapes(model: nn.Module, work: Callable[[nn.Module], Result]) -> Result:
                     vars(module)[name] = value.to(meta)
         with _running(meta), _SameShape():
             return work(network)
-    except ConfigError:
+    except Exception:  # what it does there, or says of it, counts
         with shapes_only(model) as network:
             return work(network)
 

@@ -107,6 +107,7 @@ def test_an_interrupted_step_ends(root):
 
     def interrupt(*_):
         if log.exists() and log.read_text():
+            signal.setitimer(signal.ITIMER_REAL, 0)
             raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGALRM, interrupt)

@@ -30,9 +30,11 @@ def test_options_are_key_and_value(capsys):
     parser = argparse.ArgumentParser()
     launch.add_arguments(parser)
     words = ["a.b=1", "c=[x,2]", "d=/a b/c", "e='/a,b'", "f='[1,2]'", "g=x,y"]
+    words += ["h='x','y'", "i='1'"]
     args = parser.parse_args(["tiny.py", "--cfg-options", *words])
     expected = {"a.b": 1, "c": ["x", 2], "d": "/a b/c", "e": "/a,b", "f": [1, 2]}
-    assert args.cfg_options == {**expected, "g": ["x", "y"]}
+    expected |= {"g": ["x", "y"], "h": ["x", "y"], "i": 1}
+    assert args.cfg_options == expected
     with pytest.raises(SystemExit):
         parser.parse_args(["tiny.py", "--cfg-options", "a.b=1", "model.depth"])
     assert "'model.depth'" in capsys.readouterr().err

@@ -434,6 +434,14 @@ def test_a_head_that_takes_no_channels_gets_none():
     assert features.shape == (512,)
 
 
+def test_a_head_of_several_hands_the_channels_on():
+    backbone = dict(type="attnpool_mm.AttnPoolResNet", depth=18)
+    tasks = dict.fromkeys("ab", dict(type="LinearClsHead", num_classes=2))
+    head = dict(type="MultiTaskHead", task_heads=tasks)
+    model = AttnPoolClassifier(backbone, head=head)
+    assert [h.in_channels for h in model.head.task_heads.values()] == [512, 512]
+
+
 def test_a_classifier_whose_backbone_does_not_say_its_channels():
     with pytest.raises(ConfigError, match="in_channels .*MobileNetV2"):
         AttnPoolClassifier(

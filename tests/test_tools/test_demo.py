@@ -66,7 +66,7 @@ def scalars(work_dir, key):
 @pytest.mark.slow
 @pytest.mark.parametrize("demo", ["learning"], indirect=True)
 def test_both_learn(demo):
-    """What pycocotools says of the predictions is the mAP that the demo says."""
+    """And pycocotools says the demo's mAP of its predictions, and it resumes."""
     for name in ("classifier", "detector"):
         losses = scalars(demo / name, "loss")
         assert losses[-1] < losses[0] / 1.5, name
@@ -81,6 +81,26 @@ def test_both_learn(demo):
     expected = [metrics["coco/bbox_mAP"], metrics["coco/bbox_mAP_50"]]
     assert [round(value, 3) for value in evaluation.stats[:2]] == expected
     assert expected[1] > 0
+    run(
+        "tools/train.py",
+        "configs/demo/faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py",
+        f"--work-dir={demo}/detector",
+        "--resume",
+        "--cfg-options",
+        *(
+            f"{split}_dataloader.dataset.data_root='{demo}/data'"
+            for split in ("train", "val", "test")
+        ),
+        *(
+            f"{split}_evaluator.ann_file='{demo}/data/annotations/val.json'"
+            for split in ("val", "test")
+        ),
+        f"model.backbone.init_cfg.checkpoint='{demo}/classifier/epoch_4.pth'",
+        "train_cfg.max_epochs=5",
+    )
+    newest = max((demo / "detector").glob("*/vis_data/scalars.json"))
+    epochs = {json.loads(line).get("epoch") for line in newest.open()}
+    assert epochs - {None} == {5}
 
 
 def test_every_weight_of_the_backbone_is_handed_over(demo):

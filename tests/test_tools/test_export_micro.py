@@ -13,7 +13,9 @@ from attnpool_mm.deploy.micro import DEFAULT_PYTHON
 from attnpool_mm.engine.launch import read_config
 
 ROOT = Path(__file__).parents[2]
-CLASSIFIER = ROOT / "configs" / "demo" / "resnet18-nlp_digits.py"
+CLASSIFIER = (
+    ROOT / "configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py"
+)
 DETECTOR = (
     ROOT / "configs" / "demo" / "faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py"
 )

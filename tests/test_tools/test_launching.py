@@ -250,7 +250,7 @@ class TestSlurm:
         asked = (folder / "calls/scontrol").read_text().splitlines()
         assert set(asked) == {"show hostnames node[1-2]"}
 
-        # what it starts, others test: test_two_processes_test_as_one
+        # what it starts, tools/test.py, others test
         succeed(
             "slurm_test.sh",
             *("cpus", "digits", "tiny.py", work_dir / "epoch_1.pth"),
