@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
 from tool_modules import error_of, output_of, tools_undone  # noqa: F401 (fixtures)
@@ -43,8 +44,12 @@ def _seed():
 
 @pytest.fixture(autouse=True)
 def _nothing_of_earlier_tests(monkeypatch):
-    """No test sees the scopes, or the way of loading, that earlier ones have left."""
-    monkeypatch.setattr(DefaultScope, "_instance_dict", OrderedDict())
+    """No test sees the scopes, or the way of loading, that earlier ones have left.
+
+    Nor their loggers, which write to an output that is closed.
+    """
+    for kind in (DefaultScope, MMLogger):
+        monkeypatch.setattr(kind, "_instance_dict", OrderedDict())
     schemes = dict(CheckpointLoader._schemes)
     monkeypatch.setattr(CheckpointLoader, "_schemes", schemes)
     for name in (FORCE_SAFE, FORCE_UNSAFE):

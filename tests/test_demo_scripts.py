@@ -123,7 +123,7 @@ def test_red_is_red_to_a_classifier_of_cifar(demo, folder, monkeypatch):
     forward = AttnPoolResNetCIFAR.forward
 
     def look(self, x):
-        if type(x) is torch.Tensor:  # not in a dry run on shapes, while it is built
+        if not x.is_meta:  # not in a run on shapes, while it is built
             seen.append(x[0, :, 0, 0])
         return forward(self, x)
 
