@@ -67,9 +67,10 @@ def scalars(work_dir, key):
 @pytest.mark.parametrize("demo", ["learning"], indirect=True)
 def test_both_learn(demo):
     """And pycocotools says the demo's mAP of its predictions, and it resumes."""
-    for name in ("classifier", "detector"):
-        losses = scalars(demo / name, "loss")
-        assert losses[-1] < losses[0] / 1.5, name
+    losses = scalars(demo / "classifier", "loss")
+    assert losses[-1] < losses[0] / 2
+    losses = scalars(demo / "detector", "loss")
+    assert losses[-1] < losses[0]
     assert scalars(demo / "classifier", "accuracy/top1")[-1] > 80
     truth = COCO(demo / "data/annotations/val.json")
     found = truth.loadRes(str(demo / "predictions.bbox.json"))
