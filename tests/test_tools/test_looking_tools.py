@@ -181,6 +181,24 @@ class TestWeightsOverATraining:
             assert video.n_frames == 3
             assert video.size == (256 * len(list((folder / "video").iterdir())), ROW)
 
+    def test_what_a_file_lacks_is_not_that_of_the_one_before(self, folder, output_of):
+        """Of two files that differ in what the second lacks, the maps differ."""
+        files = [folder / f"part{epoch}.pth" for epoch in (1, 2)]
+        for epoch, file in enumerate(files, 1):
+            saved = load_checkpoint_file(folder / "run/epoch_1.pth")
+            saved["meta"] |= dict(epoch=epoch, iter=epoch)
+            state = saved["state_dict"]
+            for name in [name for name in state if ".pool." in name]:
+                state[name] = 9 * state[name]
+                if epoch == 2:
+                    del state[name]
+            torch.save(saved, file)
+        words = ("classifier.py", "--checkpoints", *files, "--num-images", 1)
+        output_of(load_tool(WEIGHTS), *words, "--partial", "--out-dir", "parts")
+        for path in (folder / "parts").iterdir():
+            _, first, second = np.split(cv2.imread(str(path))[22:], 3, axis=1)
+            assert abs(first.astype(int) - second).max() > 3
+
     def test_errors_are_one_line(self, folder, error_of):
         tool = load_tool(WEIGHTS)
         shutil.copy(folder / "run/epoch_2.pth", folder / "copy.pth")

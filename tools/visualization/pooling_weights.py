@@ -8,6 +8,7 @@ The second over a training: a picture a pool, with a row an image and a column a
 
 import argparse
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -145,8 +146,9 @@ def draw_history(
         pictures.append((samples.picture_of(sample, rgb), size))
     steps, maps = {}, {}
     for file in files:
-        steps[file] = step_of(file, trained.load_weights(model, file, args))
-        maps[file] = [samples.pool_maps(model, batch) for batch in batches]
+        network = deepcopy(model)  # what a file lacks is not that of the one before
+        steps[file] = step_of(file, trained.load_weights(network, file, args))
+        maps[file] = [samples.pool_maps(network, batch) for batch in batches]
     history = {when: maps[file] for file, when in captions(steps).items()}
     for pool, strip in draw_strips(pictures, history).items():
         save(out_dir / f"{pool}.png", strip[..., ::-1])
