@@ -126,7 +126,7 @@ def test_the_degenerate_pool_is_average_pooling():
     configs = networks("ablations")
     learned, average = (
         build_model(configs[f"resnet-14_{name}"])
-        for name in ("normalised-patch-2-cancels", "average")
+        for name in ("patch-2-normalised-cancels", "average")
     )
     missing, unexpected = average.load_state_dict(learned.state_dict(), strict=False)
     assert missing == [] and unexpected and all(".pool." in key for key in unexpected)

@@ -10,8 +10,11 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "evidence.md"
 GENERATED = re.compile(r"<!-- \w+: .*? -->.*?<!-- end -->", re.DOTALL)
 NOT_PROSE = re.compile(r"```.*?```|^    .*?$|`[^`]*`|\]\([^)]*\)", re.DOTALL | re.M)
-UNIT = r"(?:\s*%|×(?!\d)|\s*(?:points?|kB|MB|MFLOPs|hours?|times)\b)"
-RESULT = re.compile(rf"(?<![\w.-])\d[\d,]*(?:\.\d+|{UNIT})")
+UNIT = (
+    r"(?:\s*%|×(?!\d)|"
+    r"\s*(?:points?|per ?cent|kB|MB|MFLOPs|hours?|seconds?|ms|times)\b)"
+)
+RESULT = re.compile(rf"(?<![\w.])(?<!\w-)\d[\d,]*(?:\.\d+|{UNIT})")
 
 
 def written_by_hand(text):
@@ -32,6 +35,7 @@ def test_every_number_is_from_the_results():
             ["1,234 kB", "3 points", "2×", "95 %"],
         ),
         ("It is better by +12.5 points on ResNet-14.", ["12.5"]),
+        ("By -0.31, in 5 ms, of 88 per cent.", ["0.31", "5 ms", "88 per cent"]),
         ("60,000 images of 28×28 pixels, 3 seeds, MobileNetV2-0.35, stride 1.", []),
         ("By <!-- value: a points pool=b -->+0.31<!-- end --> with `lr=0.1`.", []),
         ("As in\n\n    python tool.py 0.5\n\nthere.", []),

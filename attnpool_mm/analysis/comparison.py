@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.05  # 95 % intervals
+UNLIKE = 0.01  # p of Cochran's C test below which a network scatters more
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class Difference:
 
     Attributes:
         mean: Of the differences.
-        low: Where its 95 % t interval begins; NaN where the scatter is not known.
+        low: Where its 95 % t interval begins; NaN of one pair, and where the scatter is
+            not known.
         high: Where it ends.
-        p: Of the t test; NaN where the scatter is not known.
+        p: Of the t test; NaN as `low`.
         n: How many pairs there are.
         p_holm: `p`, corrected for a family of comparisons; None without one.
         family: How many comparisons are in it.
@@ -101,6 +103,44 @@ def scatter_of(runs: Sequence[Mapping[int, float]]) -> Scatter | None:
     return Scatter(round(rest / degrees, 12), degrees)
 
 
+def outlying(runs: Sequence[Mapping[int, float]]) -> set[int]:
+    """Which networks' runs scatter more than those of the others.
+
+    One whose training collapsed with one seed would make the intervals of all others
+    wide, and its own too narrow. That is Cochran's C test for one outlying variance,
+    repeated on what is left: an F test of the largest variance against all others,
+    corrected for how many there are, p below 0.01. The seeds' common part is in it,
+    which makes the variances more alike, if anything.
+
+    Args:
+        runs (Sequence[Mapping[int, float]]): Of each network, seed → value.
+
+    Returns:
+        Their indices; nothing of fewer than three networks with two runs.
+
+    Example:
+        >>> outlying([{0: 70.0, 1: 70.2}, {0: 71.0, 1: 70.9}, {0: 75.0, 1: 10.0}])
+        {2}
+    """
+    left = {i: [*values.values()] for i, values in enumerate(runs) if len(values) > 1}
+    found = set()
+    while len(left) > 2:
+        variances = {i: np.var(values, ddof=1) for i, values in left.items()}
+        most = max(variances, key=variances.__getitem__)
+        others = [i for i in left if i != most]
+        degrees = sum(len(left[i]) - 1 for i in others)
+        pooled = sum((len(left[i]) - 1) * variances[i] for i in others) / degrees
+        if variances[most] > 0:
+            ratio = variances[most] / pooled if pooled else math.inf
+            p = float(stats.f.sf(ratio, len(left[most]) - 1, degrees))
+            if len(left) * p < UNLIKE:
+                found.add(most)
+                del left[most]
+                continue
+        break
+    return found
+
+
 def paired_difference(
     values: Sequence[float], reference: Sequence[float], scatter: Scatter | None = None
 ) -> Difference:
@@ -126,7 +166,7 @@ def paired_difference(
         raise ValueError(f"{len(values)} and {len(reference)} values: no pairs")
     mean, n = float(np.subtract(values, reference).mean()), len(values)
     scatter = scatter or scatter_of([dict(enumerate(v)) for v in (values, reference)])
-    if scatter is None:
+    if scatter is None or n == 1:
         return Difference(mean, math.nan, math.nan, math.nan, n)
     error = math.sqrt(2 * scatter.variance / n)
     if error == 0:  # which t divides by

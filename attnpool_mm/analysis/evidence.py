@@ -4,7 +4,14 @@ import math
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from .comparison import Difference, Scatter, holm, paired_difference, scatter_of
+from .comparison import (
+    Difference,
+    Scatter,
+    holm,
+    outlying,
+    paired_difference,
+    scatter_of,
+)
 from .evidence_file import Levels, Results
 
 
@@ -22,6 +29,8 @@ class Summary:
         is_reference: Whether the others are compared with it.
         scatter: Of all that is compared with the same reference; None where it is not
             known.
+        is_outlying: Whether its runs scatter more than those of the others (`outlying`)
+            and are not in `scatter`.
         difference: From the reference with the same other levels, over the seeds that
             both have; None for the reference, and where there is no such seed.
     """
@@ -34,6 +43,7 @@ class Summary:
     step: float | None
     is_reference: bool
     scatter: Scatter | None = None
+    is_outlying: bool = False
     difference: Difference | None = None
 
     @property
@@ -54,7 +64,8 @@ def summaries(
 
     A comparison is paired: it takes the differences between runs of the same seed. What
     they scatter by is estimated from all that is compared with the same reference
-    (`scatter_of`), and `p_holm` is corrected for all these comparisons.
+    (`scatter_of`), without what scatters more than the others: with that, from the pair
+    alone. `p_holm` is corrected for all these comparisons.
 
     Args:
         results (Results): What the runs gave.
@@ -97,8 +108,12 @@ def summaries(
 
 def _compare(family: list[Summary]) -> list[Summary]:
     """Compare the rows of a family with the reference that is among them."""
-    scatter = scatter_of([row.values for row in family])
-    family = [replace(row, scatter=scatter) for row in family]
+    odd = outlying([row.values for row in family])
+    scatter = scatter_of([r.values for i, r in enumerate(family) if i not in odd])
+    family = [
+        replace(row, scatter=scatter, is_outlying=i in odd)
+        for i, row in enumerate(family)
+    ]
     reference = next((row for row in family if row.is_reference), None)
     found: dict[int, Difference] = {}
     for i, row in enumerate(family):
@@ -121,7 +136,7 @@ def difference_of(row: Summary, other: Summary) -> Difference | None:
     return paired_difference(
         [row.values[seed] for seed in seeds],
         [other.values[seed] for seed in seeds],
-        row.scatter,
+        None if row.is_outlying or other.is_outlying else row.scatter,
     )
 
 

@@ -30,6 +30,7 @@ class Run:
         cost: `COSTS` of its network, the peaks in bytes; empty if not measured.
         seconds: How long it took.
         versions: Of the packages that it ran with.
+        machine: Its `device` and its `threads`, if they are known.
         problem: Why it failed; empty if it did not.
     """
 
@@ -41,6 +42,7 @@ class Run:
     cost: dict[str, float]
     seconds: float
     versions: dict[str, str]
+    machine: dict[str, Any]
     problem: str
 
     def value(self, metric: str) -> float | None:
@@ -201,6 +203,7 @@ def _parse_run(read: "_Reader", run: Any, metric: str) -> Run:
         cost=_costs(read, read.of(run, "cost", dict, {})),
         seconds=read.of(run, "seconds", (int, float), 0),
         versions=read.of(run, "versions", dict, {}),
+        machine=read.of(run, "machine", dict, {}),
         problem=problem,
     )
 

@@ -1,6 +1,5 @@
 """What the runs of a plan gave, in sentences."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 from .evidence import Summary, difference_of, summaries
@@ -44,8 +43,9 @@ def verdicts(results: Results, where: Levels | None = None) -> list[str]:
 
     Returns:
         A list of Markdown for each family: the words of `Difference.word` with those
-        that they are said of, and the highest mean with those whose difference from it
-        is within the noise.
+        that they are said of; the highest mean of those with the most seeds, if they
+        have several, with those whose difference from it is within the noise; and those
+        that scatter more than the others.
     """
     found = []
     for shared, rows in families(results, where).items():
@@ -58,7 +58,13 @@ def verdicts(results: Results, where: Levels | None = None) -> list[str]:
             for word, chosen in _by_word(rows).items()
             if chosen
         ]
-        found.append("\n".join([f"- {head}:", *lines, *_leading(results, rows)]))
+        lines += _leading(results, rows)
+        if odd := [own_name(results, row) for row in rows if row.is_outlying]:
+            lines.append(
+                f"  - scatter more than the others: {'; '.join(odd)}; what they differ "
+                "by is judged by their own pairs alone"
+            )
+        found.append("\n".join([f"- {head}:", *lines]))
     return found
 
 
@@ -85,8 +91,9 @@ def _names(results: Results, rows: Iterable[Summary]) -> str:
 
 def _leading(results: Results, rows: Sequence[Summary]) -> list[str]:
     """The highest mean, and which differences from it are within the noise."""
-    there = [row for row in rows if not math.isnan(row.mean)]
-    if len(there) < 2:
+    seeds = max((frozenset(row.values) for row in rows), key=len)
+    there = [row for row in rows if row.values.keys() == seeds]
+    if len(there) < 2 or len(seeds) < 2:
         return []
     best = max(there, key=lambda row: row.mean)
     near = []
@@ -101,16 +108,22 @@ def _leading(results: Results, rows: Sequence[Summary]) -> list[str]:
 
 
 def conditions(results: Results) -> str:
-    """How many runs of how many there are, what failed, and how long it took."""
+    """How many runs there are of how many, on what, what failed, how long it took."""
     planned = len(results.combinations) * results.seeds
     failed = [run for run in results.runs if run.problem]
     done = [run for run in results.runs if run.last or run.problem]
     hours = sum(run.seconds for run in results.runs) / 3600
     versions = {run.versions["torch"] for run in done if "torch" in run.versions}
+    machines = {
+        f"{run.machine['device']} ({run.machine.get('threads', '?')} threads)"
+        for run in done
+        if "device" in run.machine
+    }
     lines = [
         f"`{results.plan}`: {len(done)} of {planned} runs, {results.seeds} seeds, "
         f"{hours:,.1f} hours of training"
         + (f", PyTorch {' and '.join(sorted(versions))}" if versions else "")
+        + (f", on {' and '.join(sorted(machines))}" if machines else "")
         + "."
     ]
     if failed:

@@ -105,7 +105,7 @@ def train_all(
         Interrupted: SIGTERM or SIGINT came; the trainings that ran have got it, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder) as lock:
+    with locked(folder) as lock:
         done = read_results(folder)
         texts = {name: config_text(cfg) for name, cfg in configs.items()}
         for name, text in texts.items():
@@ -113,7 +113,12 @@ def train_all(
             if path.exists() and path.read_text() != text:
                 raise ConfigError(
                     f"{path} is another config of that name: its training is kept; "
-                    "choose another folder, or delete it"
+                    f"choose another folder, or delete it and {folder / name}"
+                )
+            if not path.exists() and (folder / name).exists():
+                raise ConfigError(
+                    f"{folder / name} is a training whose config, {path}, is gone, and "
+                    "would be resumed; choose another folder, or delete it"
                 )
         digests = {name: digest_of(text) for name, text in texts.items()}
         waiting = []
@@ -182,11 +187,20 @@ def _cell(value: float | None) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[IO]:
+def locked(folder: Path) -> Iterator[IO]:
     """Keep other processes from training in a folder.
 
     Trainings inherit the lock, so that it holds as long as one of them lives, even if
     the process that started them was killed.
+
+    Args:
+        folder (Path): The folder, which is there.
+
+    Yields:
+        The file that is locked.
+
+    Raises:
+        ConfigError: Another process has the lock.
     """
     with (folder / LOCK).open("w") as lock:
         try:

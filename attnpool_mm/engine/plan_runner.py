@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from shutil import copyfile
 from statistics import mean
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from ..utils.errors import ConfigError
 from . import preflight
 from .arguments import check_arguments
-from .candidate_training import train_all
+from .candidate_training import digest_of, train_all
 from .plan import Plan, Run
 from .plan_costs import check_equal, cost_of
 from .plan_records import (
@@ -44,8 +45,9 @@ class PlanRunner:
         costs: Name of a network → what it costs, once `check` has measured it.
         records: Name → what is known of a training that is done, or failed.
         others: How many results the file has of other configs or trainings, or without
-            the plan's metric. They are left out when it is written.
-        timing: Times of training steps, or None.
+            the plan's metric. They are left out when it is written, and a copy is
+            kept.
+        timing: Times of training steps of these very networks, or None.
 
     Raises:
         ConfigError: A config cannot be read, or the file holds other things.
@@ -57,6 +59,8 @@ class PlanRunner:
         self.runs = {run.name: run for run in plan.runs()}
         self.configs = plan.whole_configs()
         self._digests = {name: config_digest(c) for name, c in self.configs.items()}
+        first = {run.group: self._digests[run.name] for run in self.networks()}
+        self._timed = digest_of(f"{plan.reference} {first}")
         self.records: dict[str, Record] = {}
         self.timing: dict[str, Any] | None = None
         self.others = self._read()
@@ -156,6 +160,7 @@ class PlanRunner:
         references = {run.group: self.plan.reference_of(run) for run in networks}
         self._read()
         self.timing = dict(
+            digest=self._timed,
             device=device_name(),
             threads=torch.get_num_threads(),
             rounds=rounds,
@@ -180,7 +185,9 @@ class PlanRunner:
     def _read(self) -> int:
         """Take what the file has by now, and count the results that are others'."""
         results = read_records(self.json_path)
-        self.timing = results.get("timing", self.timing)
+        timing = results.get("timing", {})
+        if timing.get("digest") == self._timed:
+            self.timing = timing
         found = {record["name"]: record for record in results.get("runs", ())}
         own = {
             name: found[name]
@@ -191,6 +198,16 @@ class PlanRunner:
         return len(found) - len(own)
 
     def _write(self) -> None:
+        """Write what is known, with the costs as they are counted now.
+
+        A file with results of others is kept beside it, as FILE.old.
+        """
+        if self.others:
+            copyfile(self.json_path, f"{self.json_path}.old")
+            self.others = 0
+        for name, record in self.records.items():
+            if cost := self.costs.get(self.runs[name].group):
+                record["cost"] = dict(cost)
         write_records(self.json_path, self.plan, self.records, self.timing)
 
     def _seconds_left(self, waiting: Iterable[str], jobs: int) -> float | None:

@@ -1,5 +1,5 @@
 # ablations.py for a GPU: ResNet-20 of full width, all training images, 30 epochs, 5
-# seeds, CIFAR-10 too, and patch 1 beside patch 2. 110 trainings; not run here.
+# seeds, CIFAR-10 too, and patch 1 beside patch 2. 120 trainings; not run here.
 _base_ = "./ablations.py"
 
 configs = {

@@ -12,7 +12,7 @@
 # whose attention among 1,024 tokens trains ten times as slowly as the rest.
 #
 # All trainings take about 1.1 hours on one core, by the processor time of their steps
-# on a busy machine; the robustness comes on top.
+# on a busy machine.
 _base_ = ["./_base_.py", "./_pools_.py"]
 
 configs = {

@@ -16,7 +16,7 @@
 # Cut for a CPU: depth 14, strides 2, 2, 2, _base_.py's training.
 #
 # All trainings take about 1.4 hours on one core, by the processor time of their steps
-# on a busy machine; the robustness comes on top.
+# on a busy machine.
 _base_ = "./_base_.py"
 
 configs = {

@@ -9,7 +9,7 @@
 # The SPEMs start alike, and may be compared with one another.
 #
 # All trainings take about 3 hours on one core, by the processor time of their steps
-# on a busy machine; the robustness comes on top.
+# on a busy machine.
 _base_ = "./_base_.py"
 
 configs = {

@@ -9,7 +9,9 @@ from scipy import stats
 
 from attnpool_mm.analysis.comparison import (
     Difference,
+    Scatter,
     holm,
+    outlying,
     paired_difference,
     pareto_front,
     scatter_of,
@@ -40,6 +42,34 @@ def test_scatter_of_too_few_runs_is_not_known():
     assert scatter_of([]) is None
     assert scatter_of([{0: 70.0}, {0: 71.0}]) is None
     assert scatter_of([{0: 70.0, 1: 71.0}, {2: 71.0, 3: 70.0}]) is None
+
+
+def test_one_pair_has_no_interval_though_the_scatter_is_known():
+    found = paired_difference([3.0], [1.0], Scatter(0.25, 20))
+    assert found.n == 1 and math.isnan(found.high) and found.word == "one seed"
+
+
+def runs_of(draw, spreads, seeds=3):
+    return [{s: draw.gauss(80, spread) for s in range(seeds)} for spread in spreads]
+
+
+def test_what_scatters_more_than_the_others():
+    draw = random.Random(1)
+    alike = runs_of(draw, [0.3] * 13)
+    assert outlying(alike) == set()
+    assert outlying([*alike, *runs_of(draw, [9, 200])]) == {13, 14}
+    assert outlying([*alike[1:], {**alike[0], 1: 10.0}]) == {12}
+    constant = dict.fromkeys(range(3), 80.0)
+    assert outlying([constant] * 4) == set()
+    assert outlying([constant] * 4 + alike[:1]) == {4}
+    assert outlying([constant, constant, {0: 1.0}, alike[0]]) == {3}
+    assert outlying([constant, alike[0]]) == outlying([]) == set()  # two are compared
+
+
+def test_one_in_a_hundred_is_taken_for_outlying():
+    draw = random.Random(2)
+    found = sum(bool(outlying(runs_of(draw, [1] * 8))) for _ in range(1000))
+    assert 2 <= found <= 20
 
 
 def test_pairs_without_a_spread():

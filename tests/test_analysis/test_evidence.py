@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 import statistics
 from itertools import product
@@ -97,9 +98,34 @@ def test_a_missing_run_leaves_the_others_their_scatter():
     _, lip, b = summaries(parse_results(more))
     assert lip.scatter.degrees == expected.scatter.degrees == 2
     assert lip.scatter.variance == pytest.approx(expected.scatter.variance)
-    half = lip.difference.high - lip.difference.mean
-    # of one pair, where the other has three
-    assert b.difference.high - b.difference.mean == pytest.approx(half * math.sqrt(3))
+    assert lip.difference == expected.difference  # b is no comparison of its family
+    assert b.difference.word == "one seed" and math.isnan(b.difference.low)
+    (said,) = verdicts(parse_results(more))
+    assert "one seed: b (+5.00)" in said and "highest mean: lip" in said
+
+
+def test_a_collapsed_network_leaves_the_others_their_intervals():
+    """Its own is that of the paired t test, and it is said."""
+    draw = random.Random(0)
+    values = {
+        name: [round(70 + step + draw.gauss(0, 0.2), 2) for _ in range(3)]
+        for name, step in (*((c, 0) for c in "abcdef"), ("good", 1))
+    }
+    before = summaries(parse_results(small(values)))
+    results = parse_results(small({**values, "bad": [70.0, 10.0, 70.0]}))
+    first, *rows, bad = summaries(results)
+    for row, expected in zip(rows, before[1:], strict=True):
+        assert row.difference.p == pytest.approx(expected.difference.p)
+    test = stats.ttest_rel([*bad.values.values()], [*first.values.values()])
+    assert bad.difference.p == pytest.approx(test.pvalue)
+    (said,) = verdicts(results)
+    assert "  - better: good" in said and "more than the others: bad;" in said
+    assert "more than" not in verdicts(parse_results(small(values)))[0]
+    content = small({"bad": [70.0, 10.0, 70.0], **values})  # as the reference
+    reference, *rows = summaries(parse_results(content))
+    for row in rows:
+        test = stats.ttest_rel([*row.values.values()], [*reference.values.values()])
+        assert row.difference.p == pytest.approx(test.pvalue)
 
 
 def test_the_correction_is_of_the_comparisons_with_one_reference(results):
@@ -189,6 +215,14 @@ def test_columns(results):
     ]
     mean = statistics.mean(measured)
     assert columns["corrupted, mean (%)"][at].startswith(f"{mean:.2f} ± ")
+
+
+def test_what_the_runs_ran_on_is_said():
+    content = small({"max": [70, 71]})
+    for run, threads in zip(content["runs"], (1, 2), strict=True):
+        run["machine"] = dict(device="x86_64 CPU", threads=threads)
+    said = conditions(parse_results(content))
+    assert "x86_64 CPU (1 threads) and x86_64 CPU (2 threads)" in said
 
 
 def test_side_by_side_is_the_same_table(results):

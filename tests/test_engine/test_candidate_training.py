@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 
 import pytest
@@ -120,9 +121,14 @@ def test_another_training_of_that_name_is_kept(tmp_path, script):
     with pytest.raises(ConfigError, match=r"a\.py"):
         dict(train_all({"b": config(1.0), "a": config(51.0)}, tmp_path, script))
     assert not (tmp_path / "b").exists()
+    (tmp_path / "a.py").unlink()  # its folder would be resumed by another config
+    with pytest.raises(ConfigError, match=rf"{tmp_path / 'a'} is"):
+        dict(train_all({"a": config(51.0)}, tmp_path, script))
+    shutil.rmtree(tmp_path / "a")
+    assert dict(train_all({"a": config(51.0)}, tmp_path, script))["a"].last == 51.0
     (tmp_path / "results.json").write_text("[1]")
     with pytest.raises(ConfigError, match=r"results\.json"):
-        dict(train_all({"a": config(50.0)}, tmp_path, script))
+        dict(train_all({"a": config(51.0)}, tmp_path, script))
 
 
 def test_several_at_once_share_the_threads(tmp_path, script, monkeypatch):

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tool_modules import load_tool
 
+from attnpool_mm.engine.candidate_training import locked
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/classification/digits/resnet20-spem_1xb64_digits.py"
 PLAN = """
@@ -113,6 +115,14 @@ def test_stopped_and_resumed_gives_the_same_results(
     assert "2 trainings, 0 of them done" in said and "2 results" in said
     assert "3x32x32" in said and parts.read_bytes() == before
     assert "resnet-8_average_seed0.py" in error_of(tool, *changed)
+    assert parts.read_bytes() == before
+    # Nor is a time of them one of the others, whose results are kept aside
+    output_of(tool, *arguments, *changed[3:])
+    now = json.loads(parts.read_text())
+    assert now["runs"] == [] and now["timing"]["digest"] != timed["timing"]["digest"]
+    assert parts.with_name("plan.json.old").read_bytes() == before
+    with locked(tmp_path / "stopped"):
+        assert "stopped" in error_of(tool, *arguments)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from evidence_results import made_up
@@ -11,6 +12,7 @@ from attnpool_mm.analysis.evidence import summaries
 from attnpool_mm.analysis.evidence_file import parse_results
 
 AVERAGE = 'pool="average" strides=aggressive'
+OTHER = "metric=shift_consistency reference=pool=LIP strides=aggressive"
 PAGE = f"""# Title
 
 <!-- runs: made_up --><!-- end -->
@@ -24,6 +26,8 @@ what was here
 <!-- plot: made_up differences strides=standard --><!-- end -->
 
 Average pools give <!-- value: made_up points {AVERAGE} -->0<!-- end --> points more.
+
+<!-- table: made_up value points {OTHER} --><!-- end -->
 
 <!-- table: not-yet value --><!-- end -->
 """
@@ -61,11 +65,17 @@ def test_the_page_is_filled_and_then_up_to_date(tool, folder, output_of, error_o
         parse_results(made_up()), where=dict(pool="average", strides="aggressive")
     )
     points = f"{row.difference.mean:+.2f}".replace("-", "−")
-    assert len(lines) == 1 and f"{row.mean:.2f} ± {row.std:.2f}" in lines[0]
+    assert len(lines) == 2 and f"{row.mean:.2f} ± {row.std:.2f}" in lines[0]
     assert points in lines[0] and f"-->{points}<!-- end --> points more" in text
     (link,) = re.findall(r"\]\((.*)\)", text)
     assert (folder / link).is_file() and "<svg" in (folder / link).read_text()
     assert "Not run yet: not-yet" in text
+    results = replace(parse_results(made_up()), reference=dict(pool="LIP"))
+    (row,) = summaries(
+        results, "shift_consistency", dict(pool="average", strides="aggressive")
+    )
+    points = f"{row.difference.mean:+.2f}".replace("-", "−")
+    assert f"{row.mean:.2f} ± {row.std:.2f}" in lines[1] and points in lines[1]
     assert re.findall(r"<!-- .*? -->", text) == re.findall(r"<!-- .*? -->", PAGE)
 
     picture = (folder / link).read_bytes()
@@ -108,6 +118,8 @@ def test_a_number_changed_by_hand_is_out_of_date(tool, folder, output_of, error_
         ("<!-- table: made_up value pool='LIP --><!-- end -->", "quotation"),
         ("<!-- value: made_up value pool=LIP --><!-- end -->", "3 combinations"),
         ("<!-- value: made_up pool=LIP strides=standard --><!-- end -->", "0 columns"),
+        ("<!-- table: made_up value reference=pool=lip --><!-- end -->", "'LIP'"),
+        ("<!-- table: made_up value metric=top --><!-- end -->", "accuracy/top1"),
         ("<!-- plot: made_up curve --><!-- end -->", "'curve'"),
         ("<!-- plot: made_up tradeoff peak --><!-- end -->", "peak_fused"),
         ("<!-- runs: broken --><!-- end -->", "broken.json"),

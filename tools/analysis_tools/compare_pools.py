@@ -17,6 +17,7 @@ from attnpool_mm.analysis.evidence_plots import draw_tradeoff
 from attnpool_mm.analysis.evidence_tables import columns_of
 from attnpool_mm.analysis.results import text_table, write_plot
 from attnpool_mm.engine import launch
+from attnpool_mm.engine.candidate_training import locked
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch
 from attnpool_mm.engine.plan import read_plan
 from attnpool_mm.engine.plan_runner import PlanRunner
@@ -150,13 +151,15 @@ def run(args: argparse.Namespace) -> None:
     if runner.others:
         report(
             f"{json_path}: {runner.others} results are not of this plan's configs and "
-            "metric; they are dropped when it is written"
+            f"metric; when it is written they go to {json_path}.old"
         )
     if args.dry_run:
         print(cost_table(runner))
         return
     if args.time is not None:
-        runner.time(args.time)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):  # beside trainings they would mean nothing
+            runner.time(args.time)
         print(time_table(runner))
     else:
         report(f"what each prints: {folder}/NAME.txt")

@@ -5,6 +5,8 @@
 
 What stands between a mark and `<!-- end -->` is written anew. NAME is a file of
 `docs/evidence`, without its ending; AXIS=LEVEL takes a part of the runs.
+reference=AXIS=LEVEL compares with these instead of the plan's reference, and
+metric=METRIC by another metric or measure than the plan's.
 
     <!-- runs: NAME -->    how many there are of how many
     <!-- table: NAME COLUMN ... [across=AXIS] [AXIS=LEVEL ...] -->
@@ -21,7 +23,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -50,11 +52,13 @@ class Mark:
     """What a mark asks for.
 
     Attributes:
+        asked: Its words.
         results: Of the plan.
         words: Its words after the plan's name.
         options: Its KEY=VALUE.
     """
 
+    asked: str
     results: Results
     words: list[str]
     options: dict[str, str]
@@ -127,14 +131,22 @@ class Page:
     def _content(self, kind: str, words: list[str]) -> str:
         if not words:
             raise ConfigError("the name of a plan's results is expected")
-        name, words = words[0], words[1:]
+        asked, name, words = shlex.join(words), words[0], words[1:]
         path = self.data / f"{name}.json"
         if not path.is_file():
             self.missing.add(name)
             return "not run yet" if kind == "value" else f"*Not run yet: {name}.*"
         options = dict(word.split("=", 1) for word in words if "=" in word)
         words = [word for word in words if "=" not in word]
-        return KINDS[kind](self, Mark(read_results(path), words, options))
+        results = read_results(path)
+        if reference := options.pop("reference", ""):
+            axis, _, level = reference.partition("=")
+            results.check_levels({axis: level})
+            results = replace(results, reference={axis: level})
+        if metric := options.pop("metric", ""):
+            results.check_metric(metric)
+            results = replace(results, metric=metric)
+        return KINDS[kind](self, Mark(asked, results, words, options))
 
     def runs(self, mark: Mark) -> str:
         """How many runs there are of how many."""
@@ -171,12 +183,10 @@ class Page:
         rows = summaries(mark.results, where=where)
         if not any(r.difference if kind == "differences" else r.values for r in rows):
             return f"*Nothing to draw yet: {mark.results.name}.*"
-        name = "-".join([mark.results.name, kind, *mark.words[1:]])
-        parts = [f"{key}-{value}" for key, value in mark.options.items()]
-        name = re.sub(r"[^\w.-]+", "-", "_".join([f"evidence-{name}", *parts]))
+        name = re.sub(r"[^\w.-]+", "-", f"evidence-{mark.asked}").rstrip("-")
         path = self.images / f"{name}.svg"
         content = (self.data / f"{mark.results.name}.json").read_bytes()
-        source = f"{mark.results.name} sha256 {hashlib.sha256(content).hexdigest()}"
+        source = f"{mark.asked} sha256 {hashlib.sha256(content).hexdigest()}"
         self.pictures.append(Picture(path, lambda: PLOTS[kind](mark), source))
         link = Path(os.path.relpath(path, self.path.parent)).as_posix()
         return f"![{ALTERNATIVES[kind]}: {mark.results.name}]({link})"
