@@ -14,6 +14,7 @@ from torch._subclasses import FakeTensorMode
 from attnpool_mm.analysis import measure_complexity
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.plan import read_plan
+from attnpool_mm.engine.plan_records import config_digest
 from attnpool_mm.layers import SPEM
 from attnpool_mm.pooling import (
     LocalImportancePool2d,
@@ -41,6 +42,7 @@ DETECTORS = {
     "nlp-patch-2": SelfAttentivePool2d,
     "spem": SPEM,
 }
+RESULTS = [*(FOLDER.parents[1] / "docs/evidence").glob("*.json")]
 EQUAL = {"flops": "equal-flops", "peak_unfused": "equal-memory"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*cancels")
@@ -89,6 +91,22 @@ def test_no_two_networks_are_the_same(name):
     configs = networks(name).values()
     different = {json.dumps(cfg.to_dict(), default=str) for cfg in configs}
     assert len(different) == len(configs) > 1
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_the_results_are_of_the_plans_as_they_are(path):
+    """Each network's first training stands for the others."""
+    results, expected = json.loads(path.read_text()), plan(path.stem)
+    assert results["axes"] == expected.levels
+    assert results["seeds"] == len(expected.seeds)
+    assert results["reference"] == expected.reference
+    assert results["exclude"] == list(expected.exclude)
+    digests = {name: config_digest(cfg) for name, cfg in networks(path.stem).items()}
+    first = [run for run in results["runs"] if run["seed"] == 0]
+    assert first
+    for run in first:
+        group = run["name"].removesuffix("_seed0")
+        assert run["config"]["digest"] == digests[group], group
 
 
 @pytest.mark.parametrize("small, larger", [*zip(SMALL, LARGER, strict=True)])
