@@ -7,13 +7,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mmengine.config import Config
 
 from ..checkpoint import use_safe_loading
 from ..utils.errors import ConfigError
+from . import launch
 from .arguments import check_arguments
-from .launch import read_config
 
 TOOLS_FOLDER = Path(".mim", "tools")
 TRUST = "--trust-checkpoint"
@@ -46,18 +47,38 @@ def find_tool(package: str, names: Sequence[str]) -> Path:
 def config_words(usage: str = "CONFIG [options]") -> tuple[Config, list[str]]:
     """The config that comes first on the command line, and the words after it.
 
+    Where these ask for no help, `--cfg-options` are taken out and merged, as
+    `tools/train.py` does: not every script has them, and what is checked before a
+    script runs is then what it reads.
+
     Args:
         usage (str): What the error says that is accepted. Default: 'CONFIG [options]'.
 
     Raises:
-        ConfigError: If no readable config comes first.
+        ConfigError: If no readable config comes first, or an option does not fit it.
+        SystemExit: Help is asked for without a config: the program's docstring is
+            printed, and what lists the options.
     """
+    if len(sys.argv) > 1 and sys.argv[1] in HELP:
+        print_help(f"CONFIG --help lists the options.\nusage: {sys.argv[0]} {usage}")
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         raise ConfigError(
             f"usage: {sys.argv[0]} {usage}; those of the script of the "
             "config's framework are accepted, CONFIG --help lists them"
         )
-    return read_config(sys.argv[1]), sys.argv[2:]
+    cfg, words = launch.read_config(sys.argv[1]), sys.argv[2:]
+    if not HELP & set(words):
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        launch.add_cfg_options(parser)
+        given, words = parser.parse_known_args(words)
+        launch.merge_options(cfg, given.cfg_options)
+    return cfg, words
+
+
+def print_help(more: str = "") -> NoReturn:
+    """Print the main program's docstring, and a text, and end well."""
+    print(sys.modules["__main__"].__doc__, more, sep="\n" if more else "")
+    raise SystemExit(0)
 
 
 def check_scope(cfg: Config, scope: str, instead: str) -> None:

@@ -96,6 +96,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of how a config and a checkpoint are read."""
+    add_cfg_options(parser)
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load checkpoints even if they name code, which then runs",
+    )
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that overrides values of a config."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -103,11 +113,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="config values to override, such as model.head.num_classes=5, "
         'key="[a,b]" or key="[(a,b),(c,d)]" (quoted, without spaces)',
-    )
-    parser.add_argument(
-        "--trust-checkpoint",
-        action="store_true",
-        help="load checkpoints even if they name code, which then runs",
     )
 
 

@@ -263,7 +263,7 @@ def test_checkpoints_are_data(folder, error, weights, words):
     [
         ("analyze_results.py absent.py a.pkl b", "absent.py"),
         ("analyze_results.py detector.py absent.pkl b", "absent.pkl"),
-        ("analyze_results.py detector.py detector.pth b", "detector.pth: CONFIG"),
+        ("analyze_results.py detector.py detector.pth b", "detector.pth after"),
         ("benchmark.py odd.py", "batch_sise"),
         ("optimize_anchors.py detector.py", "YOLOAnchorGenerator"),
         ("optimize_anchors.py classifier.py", "detectors"),

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,14 @@ from tool_modules import load_tool
 from attnpool_mm.datasets import Digits
 from attnpool_mm.engine import framework_tools
 from attnpool_mm.utils.errors import ConfigError
+
+TOOLS = Path(__file__).parents[2] / "tools"
+WRAPPERS = [
+    path.relative_to(TOOLS).as_posix()
+    for path in sorted(TOOLS.rglob("*.py"))
+    if "engine.framework_tools import" in path.read_text()
+    and path.name != "analyze_logs.py"  # whose script has no config
+]
 
 
 @pytest.fixture(scope="module")
@@ -189,10 +198,38 @@ class TestLogs:
             assert message in error
 
 
+def test_options_of_the_config_hold_in_every_script(folder, tool, predictions):
+    """They count for what is checked before it runs, and keep their spaces."""
+    elsewhere = folder / "else where"
+    elsewhere.mkdir()
+    for name in ("images", "boxes.json"):
+        (folder / name).rename(elsewhere / name)
+    root = f"test_dataloader.dataset.data_root={elsewhere}"
+    truth = f"test_evaluator.ann_file={elsewhere}/boxes.json"
+    words = ("detector.py", "detector.pkl", "best", "--topk", 1)
+    try:
+        script = "analysis_tools/analyze_results.py"
+        tool(script, *words, "--cfg-options", root, truth)
+        out = tool("misc/print_config.py", "detector.py", "--cfg-options", root)
+    finally:
+        for name in ("images", "boxes.json"):
+            (elsewhere / name).rename(folder / name)
+    assert len(list((folder / "best/good").iterdir())) == 1
+    assert f"data_root='{elsewhere}'" in out
+
+
+@pytest.mark.parametrize("script", WRAPPERS)
+def test_help_without_a_config(tool, capfd, script):
+    with pytest.raises(SystemExit) as caught:
+        tool(script, "--help")
+    assert caught.value.code == 0
+    assert Path(script).name in capfd.readouterr().out
+
+
 def test_config_comes_first(tool, capfd):
     for words, message in (
         ([], "CONFIG [options]"),
-        (["--help"], "CONFIG [options]"),
+        (["detector.py", "--cfg-options", "modle.x=1"], "modle"),
         (["absent.py"], "absent.py"),
     ):
         with pytest.raises(SystemExit) as caught:

@@ -24,7 +24,10 @@ def prepare(cfg: Config, words: list[str]) -> list[str]:
     """Check that predictions are given, and that the images are there."""
     file = words[0] if words else ""
     if not file.endswith((".pkl", ".pickle")):
-        raise ConfigError(f"{file or 'no predictions'}: CONFIG FILE.pkl is accepted")
+        raise ConfigError(
+            f"{file or 'nothing'} after the config: FILE.pkl is accepted there, and "
+            "options behind it"
+        )
     preflight.check_data_paths(cfg, ("test",))
     return words
 

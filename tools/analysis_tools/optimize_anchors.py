@@ -36,7 +36,9 @@ def prepare(cfg: Config, words: list[str]) -> list[str]:
     anchors["type"] = ANCHORS
     given = options_of(words, "algorithm", "device", "input-shape")
     if given["algorithm"] not in (None, *ALGORITHMS):
-        raise ConfigError(f"--algorithm: {' or '.join(ALGORITHMS)} is accepted")
+        raise ConfigError(
+            f"--algorithm {given['algorithm']}: {' or '.join(ALGORITHMS)} is accepted"
+        )
     preflight.check_data_paths(cfg, ("train",))
     if given["device"] is None:
         words = [*words, "--device", get_device()]

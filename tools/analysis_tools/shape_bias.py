@@ -14,7 +14,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from attnpool_mm.engine import launch
-from attnpool_mm.engine.framework_tools import HELP, find_tool, options_of, run_tool
+from attnpool_mm.engine.framework_tools import (
+    HELP,
+    find_tool,
+    options_of,
+    print_help,
+    run_tool,
+)
 from attnpool_mm.utils.errors import ConfigError
 
 SOURCE = "https://github.com/bethgelab/model-vs-human"
@@ -59,10 +65,11 @@ def use_pandas() -> None:
 def run() -> None:
     """Run the command line."""
     words = sys.argv[1:]
+    if HELP & set(words):
+        print_help()
     script = find_tool("mmpretrain", ["analysis_tools/shape_bias.py"])
     use_pandas()
-    if not HELP & set(words):
-        check(words, script.parents[2] / ICONS)
+    check(words, script.parents[2] / ICONS)
     run_tool(script, words)
 
 

@@ -18,6 +18,7 @@ from attnpool_mm.checkpoint import find_state_dict, load_checkpoint_file
 from attnpool_mm.checkpoint.changes import Change, Changes, compare_weights
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.work_dir import check_folder
+from attnpool_mm.utils.errors import ConfigError
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,6 +83,8 @@ def main() -> None:
     """Run the command line."""
     args = parse_args()
     with launch.one_line_errors():
+        if not args.threshold >= 0:
+            raise ConfigError(f"--threshold {args.threshold}: 0 or more is accepted")
         if args.json is not None:
             check_folder("--json", Path(args.json).parent)
         before, after = (

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     counts = {"train": train, "val": val}
     counts |= {split: count for split, count in given.items() if count is not None}
     for split, count in counts.items():
-        check_int(f"{split}-images", count)
+        check_int(f"--{split}-images", count)
         path = json_of(out_dir, split)
         if path.exists() and not args.overwrite:
             raise ConfigError(f"{path} exists; --overwrite writes over it")
