@@ -22,6 +22,20 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
+
+# An environment that is there stays what it was made with.
+MADE_WITH := $(shell cat $(VENV)/.packages 2>/dev/null)
+ifneq ($(filter-out $(PACKAGES),$(MADE_WITH)),)
+$(error PACKAGES=$(PACKAGES): $(VENV) was made with $(MADE_WITH); name another VENV)
+endif
+ifeq ($(MAKELEVEL) $(filter-out file,$(origin PYTHON)),0 $(origin PYTHON))
+ifneq ($(wildcard $(BIN)/python),)
+ifneq ($(shell $(PYTHON) -V),$(shell $(BIN)/python -V))
+$(error PYTHON=$(PYTHON): $(VENV) was made with $(shell $(BIN)/python -V); name another VENV)
+endif
+endif
+endif
+
 INSTALL := @bash requirements/install.sh
 STAMP := $(VENV)/.stamp
 export PYTHON VENV PACKAGES MAX_JOBS TORCH_CPU_INDEX

@@ -64,6 +64,7 @@ step_venv() {
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10) and
         "error: PYTHON is %d.%d: 3.10 or newer is needed" % sys.version_info[:2])'
     "$PYTHON" -m venv "$VENV"
+    echo "$PACKAGES" >"$VENV/.packages"
 }
 
 step_torch() {

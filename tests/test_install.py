@@ -110,6 +110,20 @@ def test_a_half_made_mmcv_is_made_again(tmp_path, failing, left):
     assert ("install.sh classifier" in planned) != left
 
 
+def test_an_environment_of_other_packages_is_refused(venv, tmp_path):
+    """And one of another interpreter, if one is asked for."""
+    (venv / ".packages").write_text("onedl")
+    command = ["make", "-n", "env", f"VENV={venv}"]
+    for words, named in (
+        ([], ""),
+        (["PACKAGES=onedl", f"PYTHON={sys.executable}"], ""),
+        (["PACKAGES=openmmlab"], "PACKAGES=openmmlab"),
+        (["PYTHON=true"], "PYTHON=true"),
+    ):
+        done = run([*command, *words], tmp_path, MAKELEVEL="0", MAKEFLAGS="")
+        assert (done.returncode == 0) == (not named) and named in done.stderr
+
+
 def test_the_whole_environment_serves_the_classifier(venv, tmp_path):
     command = ["make", "-n", "demo-fast", f"VENV={venv}"]
     assert "install.sh classifier" in run(command, tmp_path).stdout

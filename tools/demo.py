@@ -17,12 +17,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from attnpool_mm.analysis.logs import read_scores
+from attnpool_mm.engine import launch
 from attnpool_mm.engine.demo_report import write_demo_report
 from attnpool_mm.engine.demo_steps import DemoSteps
+from attnpool_mm.engine.work_dir import check_folder
+from attnpool_mm.utils.checks import check_int
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSIFIER = "configs/demo/resnet18-half-nlp_digits.py"
 DETECTOR = "configs/demo/faster-rcnn_resnet18-half-nlp_fpn_digits-coco.py"
+REPORT = "report.html"
+LAST = "weights"  # the last step
 
 
 def parse_args() -> argparse.Namespace:
@@ -209,7 +214,7 @@ def train_detector(
     )
     out_dir = work_dir / "pooling_weights"
     steps.run(
-        "weights",
+        LAST,
         "Draw its pooling weights (seconds)",
         [
             "tools/visualization/pooling_weights.py",
@@ -230,16 +235,30 @@ def train_detector(
     }
 
 
-def main() -> None:
-    """Run the demo."""
-    # an exception, at which `DemoSteps` ends the step that runs
-    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
-    args = parse_args()
+def check(args: argparse.Namespace) -> None:
+    """Check the command line.
+
+    Raises:
+        ConfigError: A number is not accepted, or the folder cannot be written to.
+    """
+    for name in ("train_images", "val_images", "pretrain_epochs", "epochs"):
+        check_int(f"--{name.replace('_', '-')}", getattr(args, name))
+    check_int("--seed", args.seed, 0)
+    check_folder("--work-dir", args.work_dir)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the demo as the command line says."""
+    check(args)
     work_dir = Path(args.work_dir).resolve()
     work_dir.mkdir(parents=True, exist_ok=True)
     count = 2 if args.classifier_only else 7
     steps = DemoSteps(ROOT, work_dir, count, args.anew)
     checkpoint, results = train_classifier(steps, args, work_dir)
+    report = work_dir / REPORT
+    if args.classifier_only and LAST in steps.recorded and report.is_file():
+        print(f"\nThe detector was trained from it before, too: {report}")
+        return
     title = "ResNet-18, self-attentive pooling"
     if not args.classifier_only:
         results = {**train_detector(steps, args, work_dir, checkpoint), **results}
@@ -253,11 +272,21 @@ def main() -> None:
     ]
     (work_dir / "results.md").write_text("\n".join(table) + "\n")
     print("\n" + "\n".join(table))
-    report = write_demo_report(work_dir, results, steps.done)
+    write_demo_report(report, results, steps.done)
     print(f"\nThe table, curves and pictures, in a browser: {report}")
     if args.classifier_only:
         print("The detector follows with `make demo`.")
 
 
+def main() -> None:
+    """Run the command line."""
+    args = parse_args()
+    with launch.one_line_errors():
+        run(args)
+
+
 if __name__ == "__main__":
+    # an exception, at which `DemoSteps` ends the step that runs
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda signum, _: sys.exit(128 + signum))
     main()

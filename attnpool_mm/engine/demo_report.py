@@ -32,18 +32,16 @@ DETECTIONS = (
 
 
 def write_demo_report(
-    work_dir: Path, results: Mapping[str, str], steps: Mapping[str, Mapping]
-) -> Path:
-    """Write `report.html` of what is in the demo's work folder.
+    path: Path, results: Mapping[str, str], steps: Mapping[str, Mapping]
+) -> None:
+    """Write a page of what is in the demo's work folder.
 
     Args:
-        work_dir (Path): The folder.
+        path (Path): The page, in that folder.
         results (Mapping[str, str]): Name → value, the rows of the table.
         steps (Mapping[str, Mapping]): Name → `command` and `seconds` of what ran.
-
-    Returns:
-        The file.
     """
+    work_dir = path.parent
     sections = [
         Section("Results", table=[("what", "value"), *results.items()]),
         Section(
@@ -81,9 +79,7 @@ def write_demo_report(
         Section("How it was made", table=[("step", "seconds", "command"), *commands])
     )
     page = render_report("The demo of attnpool_mm", introduction, sections)
-    path = work_dir / "report.html"
     path.write_text(page, encoding="utf-8")
-    return path
 
 
 def _curves(folder: Path, metrics: Mapping[str, str]) -> Picture:

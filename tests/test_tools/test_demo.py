@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -36,20 +38,19 @@ SIZES = {
 }
 
 
+def arguments_of(work_dir, size):
+    epochs = f"epochs={size['epochs']}"
+    folder = f"--work-dir={work_dir}"
+    return folder, f"--pretrain-{epochs}", f"--{epochs}", *size["options"]
+
+
 @pytest.fixture(
     scope="module", params=["small", pytest.param("learning", marks=pytest.mark.slow)]
 )
 def demo(request, tmp_path_factory):
     """The classifier's part, as of `make demo-fast`, and then the rest."""
-    size = SIZES[request.param]
     work_dir = tmp_path_factory.mktemp("a demo, small")
-    command = [
-        "tools/demo.py",
-        f"--work-dir={work_dir}",
-        f"--pretrain-epochs={size['epochs']}",
-        f"--epochs={size['epochs']}",
-        *size["options"],
-    ]
+    command = ["tools/demo.py", *arguments_of(work_dir, SIZES[request.param])]
     output = run(*command, "--classifier-only")
     assert "\n[2/2] " in output
     (work_dir / "report.html").rename(work_dir / "classifier.html")
@@ -161,6 +162,47 @@ def test_the_report_shows_all_of_it(demo):
     metrics = json.loads((demo / "metrics.json").read_text())
     assert f"{metrics.get('coco/bbox_mAP_50', 0):.3f}" in page.texts
     assert str(demo / "report.html") in (demo / "stdout.txt").read_text()
+
+
+def test_the_classifier_alone_again_leaves_the_report_of_both(demo, request, output_of):
+    size = SIZES[request.node.callspec.params["demo"]]
+    before = {
+        name: (demo / name).read_bytes() for name in ("report.html", "results.md")
+    }
+    out = output_of(
+        load_tool("demo.py"), *arguments_of(demo, size), "--classifier-only"
+    )
+    assert out.count("done before") == 2 and str(demo / "report.html") in out
+    assert {name: (demo / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--epochs=0"], "--epochs=0"),
+        (["--val-images=0"], "--val-images=0"),
+        (["--seed=-1"], "--seed=-1"),
+        (["--work-dir=tools/demo.py"], "--work-dir='tools/demo.py'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(error_of, monkeypatch, words, named):
+    monkeypatch.chdir(ROOT)
+    assert named in error_of(load_tool("demo.py"), *words)
+
+
+def test_a_signal_ends_it_and_the_step_that_runs(tmp_path):
+    command = [sys.executable, "tools/demo.py", f"--work-dir={tmp_path}"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "classifier.log"
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.02)
+    (step,) = (
+        Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    )
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT and said == ""
+    assert not Path(f"/proc/{step}").exists()
 
 
 def test_the_report_of_the_classifier_alone(demo):
