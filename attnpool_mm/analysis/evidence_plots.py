@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,11 +23,12 @@ COLORS = (
 MARKERS = "osD^vPX<>hp*"
 COSTS = {  # key → unit, label
     "flops": (1e6, "MFLOPs per image"),
-    "peak_fused": (1e3, "peak activation memory (kB)"),
+    "peak_fused": (1e3, "peak activation memory, attention fused (kB)"),
     "peak_unfused": (1e3, "arena of a microcontroller, attention not fused (kB)"),
 }
 FRONT = "#f7ee8f"
 NAME_SIZE = 7.5  # points
+NAME_WIDTH = 11  # characters of a line
 
 
 def draw_tradeoff(
@@ -217,8 +219,7 @@ def _draw_panel(
     )
     axes.set_xlim(low, high)
     axes.set_xlabel(label)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color="0.92", zorder=0)
     axes.set_axisbelow(True)
@@ -232,15 +233,18 @@ def _name_front(
     unit, _ = COSTS[cost]
     front = _front(rows, cost)
     scale = 72 / axes.figure.dpi
-    _make_room(axes, [(row.cost[cost] / unit, styles.name(row)) for row in front])
-    gap, floor = 11, -math.inf  # points
-    for row in front:
+    names = [fill(styles.name(row), NAME_WIDTH) for row in front]
+    costs = [row.cost[cost] / unit for row in front]
+    _make_room(axes, [*zip(costs, names, strict=True)])
+    floor = -math.inf  # points
+    for row, name in zip(front, names, strict=True):
+        half = 5.5 * (1 + name.count("\n"))
         at = (row.cost[cost] / unit, row.mean)
         height = axes.transData.transform(at)[1] * scale
-        to = max(height + 7, floor + gap)
-        floor = to
+        to = max(height + 7, floor + half)
+        floor = to + half
         axes.annotate(
-            styles.name(row),
+            name,
             at,
             xytext=(-7, to - height),
             textcoords="offset points",
@@ -260,6 +264,9 @@ def _make_room(axes: Axes, names: Sequence[tuple[float, str]]) -> None:
     width = axes.bbox.width * 72 / axes.figure.dpi
     low, high = map(math.log10, axes.get_xlim())
     for x, name in names:
-        share = min(0.8, (10 + 0.6 * NAME_SIZE * len(name)) / width)
+        longest = max(map(len, name.split("\n")))
+        share = min(0.8, (10 + 0.6 * NAME_SIZE * longest) / width)
         low = min(low, (math.log10(x) - share * high) / (1 - share))
     axes.set_xlim(left=10**low)
+    ticks = (1, 2, 5) if high - low < 2.5 else (1,)  # of a decade
+    axes.xaxis.set_major_locator(LogLocator(subs=ticks))
