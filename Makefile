@@ -28,10 +28,12 @@ MADE_WITH := $(shell cat $(VENV)/.packages 2>/dev/null)
 ifneq ($(filter-out $(PACKAGES),$(MADE_WITH)),)
 $(error PACKAGES=$(PACKAGES): $(VENV) was made with $(MADE_WITH); name another VENV)
 endif
+VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2])'
 ifeq ($(MAKELEVEL) $(filter-out file,$(origin PYTHON)),0 $(origin PYTHON))
 ifneq ($(wildcard $(BIN)/python),)
-ifneq ($(shell $(PYTHON) -V),$(shell $(BIN)/python -V))
-$(error PYTHON=$(PYTHON): $(VENV) was made with $(shell $(BIN)/python -V); name another VENV)
+MADE_BY := $(shell $(BIN)/python $(VERSION))
+ifneq ($(shell $(PYTHON) $(VERSION)),$(MADE_BY))
+$(error PYTHON=$(PYTHON): $(VENV) was made with Python $(MADE_BY); name another VENV)
 endif
 endif
 endif

@@ -21,8 +21,9 @@ def venv(tmp_path):
 
 
 def run(command, tmp_path, **variables):
-    """Run it with neither uv nor pip's settings, unless `tmp_path` has a uv."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "UV_"))}
+    """Run it without settings of make, pip or uv, and no uv but that of `tmp_path`."""
+    settings = ("PIP_", "UV_", "MAKE", "MFLAGS", *SETTINGS)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(settings)}
     kept["PATH"] = f"{tmp_path}:/usr/bin:/bin"
     return subprocess.run(
         command, cwd=ROOT, env={**kept, **variables}, capture_output=True, text=True
@@ -120,7 +121,7 @@ def test_an_environment_of_other_packages_is_refused(venv, tmp_path):
         (["PACKAGES=openmmlab"], "PACKAGES=openmmlab"),
         (["PYTHON=true"], "PYTHON=true"),
     ):
-        done = run([*command, *words], tmp_path, MAKELEVEL="0", MAKEFLAGS="")
+        done = run([*command, *words], tmp_path)
         assert (done.returncode == 0) == (not named) and named in done.stderr
 
 

@@ -158,4 +158,4 @@ def test_errors_are_one_line(tmp_path, error_of, tools_undone):
     assert "no weights in common" in error_of(tool, a, b)
     assert "absent.pth" in error_of(tool, a, tmp_path / "absent.pth")
     assert "--json" in error_of(tool, a, a, "--json", a / "x.json")
-    assert "threshold=-1.0" in error_of(tool, a, a, "--threshold", -1)
+    assert "--threshold -1.0" in error_of(tool, a, a, "--threshold", -1)
