@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from matplotlib import _tight_bbox
+from matplotlib import _tight_bbox, rc_context
 from mmdet.utils import benchmark
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
@@ -80,7 +80,8 @@ def tool_runner(folder, monkeypatch, capfd):
     def run(script, *arguments):
         path = str(ROOT / "tools" / script)
         monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-        runpy.run_path(path, run_name="__main__")
+        with rc_context():  # seaborn, where it is, changes the style
+            runpy.run_path(path, run_name="__main__")
         return capfd.readouterr().out
 
     return run
