@@ -11,7 +11,15 @@ WRAPPERS = ("state_dict", "net", "model", "model_state_dict")
 
 
 def is_state_dict(value: Any) -> bool:
-    """Whether it is a dict of names and tensors."""
+    """Whether a value is a state dict: names and tensors, and nothing else.
+
+    Args:
+        value (Any): Anything.
+
+    Example:
+        >>> is_state_dict({'weight': torch.ones(1)}), is_state_dict({'epoch': 1})
+        (True, False)
+    """
     return isinstance(value, Mapping) and all(
         isinstance(name, str) and isinstance(entry, Tensor)
         for name, entry in value.items()

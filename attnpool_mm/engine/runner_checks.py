@@ -116,6 +116,9 @@ def check_detector(runner: Runner) -> None:
 
     Other models pass.
 
+    Args:
+        runner (Runner): The runner, with its model built.
+
     Raises:
         ConfigError: As in `attnpool_mm.models.detector.check_detector`.
     """

@@ -228,7 +228,18 @@ def _trains_on_cpu(x: Tensor, *parameters: Tensor) -> bool:
 
 
 def spem_layers(model: nn.Module) -> Iterator[tuple[str, SPEM]]:
-    """Yield the name and the layer of every SPEM in `model`, shared ones once."""
+    """Find every SPEM in a network, shared ones once.
+
+    Args:
+        model (nn.Module): The network.
+
+    Yields:
+        The name of a layer, and the layer.
+
+    Example:
+        >>> [name for name, _ in spem_layers(nn.Sequential(nn.ReLU(), SPEM(8)))]
+        ['1']
+    """
     for name, module in model.named_modules():
         if isinstance(module, SPEM):
             yield name, module
