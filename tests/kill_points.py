@@ -6,11 +6,18 @@ import sys
 import traceback
 
 
-def forked(function):
-    """Call `function` in a process of its own; return its exit status.
+def forked(*functions):
+    """Call each function in a process of its own, all at once.
 
-    Negative where a signal has ended it.
+    Returns the exit status, negative where a signal has ended it; of several functions
+    a list.
     """
+    processes = [_start(function) for function in functions]
+    found = [os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]) for p in processes]
+    return found if len(functions) > 1 else found[0]
+
+
+def _start(function):
     process = os.fork()
     if process == 0:
         status = 1
@@ -22,7 +29,7 @@ def forked(function):
             sys.stderr.flush()
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return process
 
 
 def kill_at(moment, folder):

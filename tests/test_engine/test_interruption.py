@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 import torch
@@ -133,14 +133,16 @@ def in_two_processes(folder, at, ends):
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
     def train_one(rank):
-        torch.distributed.init_process_group("gloo", address, world_size=2, rank=rank)
+        limit = timedelta(minutes=1)  # the default is half an hour
+        torch.distributed.init_process_group(
+            "gloo", address, limit, world_size=2, rank=rank
+        )
         randomness = dict(seed=0, diff_rank_seed=True)
         stops = {at: ends} if rank else None
         _, stop = run(folder, stops, randomness=randomness)
         os._exit(stop.code if stop else 0)
 
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda rank: forked(lambda: train_one(rank)), range(2)))
+    return forked(lambda: train_one(0), lambda: train_one(1))
 
 
 def test_all_processes_stop_after_the_same_iteration(tmp_path):
