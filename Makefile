@@ -22,24 +22,26 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
 
 # An environment that is there stays what it was made with.
+ifneq ($(MAKECMDGOALS),clean)
 MADE_WITH := $(shell cat $(VENV)/.packages 2>/dev/null)
 ifneq ($(filter-out $(PACKAGES),$(MADE_WITH)),)
 $(error PACKAGES=$(PACKAGES): $(VENV) was made with $(MADE_WITH); name another VENV)
 endif
 VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2])'
 ifeq ($(MAKELEVEL) $(filter-out file,$(origin PYTHON)),0 $(origin PYTHON))
-ifneq ($(wildcard $(BIN)/python),)
+ifneq ($(wildcard $(STAMP)-venv),)
 MADE_BY := $(shell $(BIN)/python $(VERSION))
 ifneq ($(shell $(PYTHON) $(VERSION)),$(MADE_BY))
 $(error PYTHON=$(PYTHON): $(VENV) was made with Python $(MADE_BY); name another VENV)
 endif
 endif
 endif
+endif
 
 INSTALL := @bash requirements/install.sh
-STAMP := $(VENV)/.stamp
 export PYTHON VENV PACKAGES MAX_JOBS TORCH_CPU_INDEX
 
 .DELETE_ON_ERROR:

@@ -250,7 +250,7 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the demo as the command line says."""
     check(args)
-    work_dir = Path(args.work_dir).resolve()
+    work_dir = Path(args.work_dir).expanduser().resolve()
     work_dir.mkdir(parents=True, exist_ok=True)
     count = 2 if args.classifier_only else 7
     steps = DemoSteps(ROOT, work_dir, count, args.anew)

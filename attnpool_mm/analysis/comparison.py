@@ -1,6 +1,7 @@
 """Comparing two sets of runs, seed by seed, and many such comparisons at a time."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -107,10 +108,11 @@ def outlying(runs: Sequence[Mapping[int, float]]) -> set[int]:
     """Which networks' runs scatter more than those of the others.
 
     One whose training collapsed with one seed would make the intervals of all others
-    wide, and its own too narrow. That is Cochran's C test for one outlying variance,
-    repeated on what is left: an F test of the largest variance against all others,
-    corrected for how many there are, p below 0.01. The seeds' common part is in it,
-    which makes the variances more alike, if anything.
+    wide, and its own too narrow. The k largest variances, of at most half of the
+    networks, are outlying if the least of them is too large for that of the others, by
+    an F test with p below 0.01, corrected for how many networks there are; k is the
+    largest such number. Of one that is Cochran's C test. Seeds that fewer than half of
+    the networks have are left out.
 
     Args:
         runs (Sequence[Mapping[int, float]]): Of each network, seed → value.
@@ -122,23 +124,23 @@ def outlying(runs: Sequence[Mapping[int, float]]) -> set[int]:
         >>> outlying([{0: 70.0, 1: 70.2}, {0: 71.0, 1: 70.9}, {0: 75.0, 1: 10.0}])
         {2}
     """
-    left = {i: [*values.values()] for i, values in enumerate(runs) if len(values) > 1}
-    found = set()
-    while len(left) > 2:
-        variances = {i: np.var(values, ddof=1) for i, values in left.items()}
-        most = max(variances, key=variances.__getitem__)
-        others = [i for i in left if i != most]
-        degrees = sum(len(left[i]) - 1 for i in others)
-        pooled = sum((len(left[i]) - 1) * variances[i] for i in others) / degrees
-        if variances[most] > 0:
-            ratio = variances[most] / pooled if pooled else math.inf
-            p = float(stats.f.sf(ratio, len(left[most]) - 1, degrees))
-            if len(left) * p < UNLIKE:
-                found.add(most)
-                del left[most]
-                continue
-        break
-    return found
+    count = Counter(seed for values in runs for seed in values)
+    usual = {seed for seed, number in count.items() if 2 * number >= len(runs)}
+    known = []  # variance, degrees of freedom, network
+    for i, values in enumerate(runs):
+        chosen = [value for seed, value in values.items() if seed in usual]
+        if len(chosen) > 1:
+            known.append((float(np.var(chosen, ddof=1)), len(chosen) - 1, i))
+    known.sort(reverse=True)
+    for k in range(len(known) // 2, 0, -1):
+        variance, degrees, _ = known[k - 1]
+        rest = sum(degrees for _, degrees, _ in known[k:])
+        pooled = sum(v * d for v, d, _ in known[k:]) / rest
+        if len(known) > 2 and variance > 0:
+            ratio = variance / pooled if pooled else math.inf
+            if len(known) * float(stats.f.sf(ratio, degrees, rest)) < UNLIKE:
+                return {i for _, _, i in known[:k]}
+    return set()
 
 
 def paired_difference(

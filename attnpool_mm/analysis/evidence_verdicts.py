@@ -1,6 +1,7 @@
 """What the runs of a plan gave, in sentences."""
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 
 from .evidence import Summary, difference_of, summaries
 from .evidence_file import Levels, Results
@@ -43,9 +44,9 @@ def verdicts(results: Results, where: Levels | None = None) -> list[str]:
 
     Returns:
         A list of Markdown for each family: the words of `Difference.word` with those
-        that they are said of; the highest mean of those with the most seeds, if they
-        have several, with those whose difference from it is within the noise; and those
-        that scatter more than the others.
+        that they are said of; the highest mean of those with several seeds, over those
+        that all of them have, with what is within the noise of it; and those that
+        scatter more than the others.
     """
     found = []
     for shared, rows in families(results, where).items():
@@ -91,17 +92,22 @@ def _names(results: Results, rows: Iterable[Summary]) -> str:
 
 def _leading(results: Results, rows: Sequence[Summary]) -> list[str]:
     """The highest mean, and which differences from it are within the noise."""
-    seeds = max((frozenset(row.values) for row in rows), key=len)
-    there = [row for row in rows if row.values.keys() == seeds]
-    if len(there) < 2 or len(seeds) < 2:
+    there = [row for row in rows if len(row.values) > 1]
+    if len(there) < 2:
         return []
-    best = max(there, key=lambda row: row.mean)
+    seeds = set.intersection(*(set(row.values) for row in there))
+    if len(seeds) < 2:
+        return []
+    means = [fmean(row.values[seed] for seed in seeds) for row in there]
+    best = there[means.index(max(means))]
     near = []
     for row in there:
         difference = None if row is best else difference_of(row, best)
         if difference is not None and difference.word == "within the noise":
             near.append(own_name(results, row))
-    text = f"  - highest mean: {own_name(results, best)} ({number(best.mean)})"
+    all_have = all(row.values.keys() == seeds for row in there)
+    which = "" if all_have else ", over the seeds that all of several have"
+    text = f"  - highest mean{which}: {own_name(results, best)} ({number(max(means))})"
     if near:
         text += f"; within the noise of it: {'; '.join(near)}"
     return [text]

@@ -115,7 +115,8 @@ def train_all(
                     f"{path} is another config of that name: its training is kept; "
                     f"choose another folder, or delete it and {folder / name}"
                 )
-            if not path.exists() and (folder / name).exists():
+            known = name in done and done[name].config == digest_of(text)
+            if not known and not path.exists() and (folder / name).exists():
                 raise ConfigError(
                     f"{folder / name} is a training whose config, {path}, is gone, and "
                     "would be resumed; choose another folder, or delete it"

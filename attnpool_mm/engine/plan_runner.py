@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from shutil import copyfile
 from statistics import mean
@@ -63,7 +64,7 @@ class PlanRunner:
         self._timed = digest_of(f"{plan.reference} {first}")
         self.records: dict[str, Record] = {}
         self.timing: dict[str, Any] | None = None
-        self.others = self._read()
+        self._read()
         self.costs: dict[str, dict[str, Any]] = {}
 
     @property
@@ -182,12 +183,13 @@ class PlanRunner:
             check_arguments(cfg, ("train", "val"))
             preflight.check_data_paths(cfg, ("train", "val"))
 
-    def _read(self) -> int:
+    def _read(self) -> None:
         """Take what the file has by now, and count the results that are others'."""
         results = read_records(self.json_path)
         timing = results.get("timing", {})
         if timing.get("digest") == self._timed:
             self.timing = timing
+        self._other_times = bool(timing) and self.timing is not timing
         found = {record["name"]: record for record in results.get("runs", ())}
         own = {
             name: found[name]
@@ -195,16 +197,16 @@ class PlanRunner:
             if is_current(found.get(name), digest, self.plan.metric)
         }
         self.records |= own
-        return len(found) - len(own)
+        self.others = len(found) - len(own)
 
     def _write(self) -> None:
         """Write what is known, with the costs as they are counted now.
 
-        A file with results of others is kept beside it, as FILE.old.
+        A file with results of others, or times of other steps, is kept beside it.
         """
-        if self.others:
-            copyfile(self.json_path, f"{self.json_path}.old")
-            self.others = 0
+        if self.json_path.exists() and (self.others or self._other_times):
+            copyfile(self.json_path, unused(self.json_path))
+            self.others, self._other_times = 0, False
         for name, record in self.records.items():
             if cost := self.costs.get(self.runs[name].group):
                 record["cost"] = dict(cost)
@@ -218,6 +220,16 @@ class PlanRunner:
         flops = {group: cost["flops"] for group, cost in self.costs.items()}
         groups = [self.runs[name].group for name in waiting]
         return seconds_left(took, flops, groups, jobs)
+
+
+def unused(path: Path) -> Path:
+    """The first of FILE.old, FILE.old1, … that there is not.
+
+    Args:
+        path (Path): The file.
+    """
+    names = (f"{path.name}.old{number or ''}" for number in count())
+    return next(p for p in map(path.with_name, names) if not p.exists())
 
 
 def seconds_left(

@@ -59,6 +59,10 @@ def test_what_scatters_more_than_the_others():
     assert outlying(alike) == set()
     assert outlying([*alike, *runs_of(draw, [9, 200])]) == {13, 14}
     assert outlying([*alike[1:], {**alike[0], 1: 10.0}]) == {12}
+    both = [{0: 80.0, 1: 10.0, 2: 80.0}, {0: 80.0, 1: 80.0, 2: 10.0}]
+    assert outlying([*alike[:6], *both]) == {6, 7}  # neither hides the other
+    few = [{0: 80.1, 1: 79.9, 2: 60.0}, *({0: r[0], 1: r[1]} for r in alike)]
+    assert outlying(few) == set()  # a seed that the others do not have yet
     constant = dict.fromkeys(range(3), 80.0)
     assert outlying([constant] * 4) == set()
     assert outlying([constant] * 4 + alike[:1]) == {4}

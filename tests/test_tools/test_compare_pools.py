@@ -121,6 +121,10 @@ def test_stopped_and_resumed_gives_the_same_results(
     now = json.loads(parts.read_text())
     assert now["runs"] == [] and now["timing"]["digest"] != timed["timing"]["digest"]
     assert parts.with_name("plan.json.old").read_bytes() == before
+    output_of(tool, *arguments)  # the next copy leaves that one
+    assert parts.with_name("plan.json.old").read_bytes() == before
+    kept = json.loads(parts.with_name("plan.json.old1").read_text())
+    assert kept["timing"] == now["timing"]
     with locked(tmp_path / "stopped"):
         assert "stopped" in error_of(tool, *arguments)
 

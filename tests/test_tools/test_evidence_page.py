@@ -124,6 +124,7 @@ def test_a_number_changed_by_hand_is_out_of_date(tool, folder, output_of, error_
         ("<!-- plot: made_up tradeoff peak --><!-- end -->", "peak_fused"),
         ("<!-- runs: broken --><!-- end -->", "broken.json"),
         ("<!-- runs: made_up pool=LIP --><!-- end -->", "pool"),
+        ("<!-- runs: made_up metric=top --><!-- end -->", "metric"),
         ("<!-- verdicts: made_up value --><!-- end -->", "value"),
         ("<!-- plot: made_up differences flops --><!-- end -->", "flops"),
     ],

@@ -139,11 +139,12 @@ class Page:
         options = dict(word.split("=", 1) for word in words if "=" in word)
         words = [word for word in words if "=" not in word]
         results = read_results(path)
-        if reference := options.pop("reference", ""):
+        if kind != "runs" and (reference := options.pop("reference", "")):
             axis, _, level = reference.partition("=")
             results.check_levels({axis: level})
-            results = replace(results, reference={axis: level})
-        if metric := options.pop("metric", ""):
+            # the times of steps are over those of the plan's
+            results = replace(results, reference={axis: level}, steps={})
+        if kind != "runs" and (metric := options.pop("metric", "")):
             results.check_metric(metric)
             results = replace(results, metric=metric)
         return KINDS[kind](self, Mark(asked, results, words, options))
@@ -186,7 +187,8 @@ class Page:
         name = re.sub(r"[^\w.-]+", "-", f"evidence-{mark.asked}").rstrip("-")
         path = self.images / f"{name}.svg"
         content = (self.data / f"{mark.results.name}.json").read_bytes()
-        source = f"{mark.asked} sha256 {hashlib.sha256(content).hexdigest()}"
+        digest = hashlib.sha256(mark.asked.encode() + content).hexdigest()
+        source = f"{mark.results.name} sha256 {digest}"
         self.pictures.append(Picture(path, lambda: PLOTS[kind](mark), source))
         link = Path(os.path.relpath(path, self.path.parent)).as_posix()
         return f"![{ALTERNATIVES[kind]}: {mark.results.name}]({link})"

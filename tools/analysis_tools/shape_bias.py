@@ -9,6 +9,7 @@ in https://github.com/bethgelab/model-vs-human.
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -65,11 +66,13 @@ def use_pandas() -> None:
 def run() -> None:
     """Run the command line."""
     words = sys.argv[1:]
-    if HELP & set(words):
-        print_help()
+    asked = bool(HELP & set(words))
+    if asked and find_spec("pandas") is None:
+        print_help("pip install pandas, and --help lists its options.")
     script = find_tool("mmpretrain", ["analysis_tools/shape_bias.py"])
     use_pandas()
-    check(words, script.parents[2] / ICONS)
+    if not asked:
+        check(words, script.parents[2] / ICONS)
     run_tool(script, words)
 
 
