@@ -46,7 +46,8 @@ def test_what_counts_as_a_number(text, found):
     assert written_by_hand(text) == found
 
 
-def test_the_page_is_up_to_date():
+@pytest.mark.parametrize("path", [PAGE, DOCS.parent / "README.md"])
+def test_the_page_is_up_to_date(path):
     tool = load_tool("analysis_tools/evidence_page.py")
-    page = tool.Page(PAGE, DOCS / "evidence", DOCS / "images")
+    page = tool.Page(path, DOCS / "evidence", DOCS / "images")
     assert page.out_of_date() == []
