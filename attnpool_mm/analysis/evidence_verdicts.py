@@ -121,7 +121,7 @@ def conditions(results: Results) -> str:
     hours = sum(run.seconds for run in results.runs) / 3600
     versions = {run.versions["torch"] for run in done if "torch" in run.versions}
     machines = {
-        f"{run.machine['device']} ({run.machine.get('threads', '?')} threads)"
+        f"{run.machine['device']} (threads: {run.machine.get('threads', '?')})"
         for run in done
         if "device" in run.machine
     }

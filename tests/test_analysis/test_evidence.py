@@ -222,7 +222,7 @@ def test_what_the_runs_ran_on_is_said():
     for run, threads in zip(content["runs"], (1, 2), strict=True):
         run["machine"] = dict(device="x86_64 CPU", threads=threads)
     said = conditions(parse_results(content))
-    assert "x86_64 CPU (1 threads) and x86_64 CPU (2 threads)" in said
+    assert "x86_64 CPU (threads: 1) and x86_64 CPU (threads: 2)" in said
 
 
 def test_side_by_side_is_the_same_table(results):
