@@ -151,7 +151,7 @@ def run(args: argparse.Namespace) -> None:
     if runner.others:
         report(
             f"{json_path}: {runner.others} results are not of this plan's configs and "
-            f"metric; when it is written they go to {json_path}.old"
+            "metric; when it is written, a copy with them is kept beside it"
         )
     if args.dry_run:
         print(cost_table(runner))
