@@ -1,9 +1,11 @@
 """What is known of a plan's trainings: one JSON file, in the plan's order."""
 
+import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,25 @@ def record_of(
         seconds=round(trained.seconds, 1),
         problem=trained.problem,
     )
+
+
+@contextmanager
+def one_writer(path: Path) -> Iterator[None]:
+    """Let other processes wait that would read and write a file of results meanwhile.
+
+    Where the system has no locks of folders they do not wait.
+
+    Args:
+        path (Path): The file; its folder is made where it is missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_records(

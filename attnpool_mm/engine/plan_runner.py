@@ -1,6 +1,7 @@
 """Running a plan to its end, in as many sittings as it takes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from .plan_records import (
     config_digest,
     device_name,
     is_current,
+    one_writer,
     read_records,
     record_of,
     write_records,
@@ -130,11 +132,7 @@ class PlanRunner:
         for name, trained in train_all(configs, folder, script, metric, jobs):
             run = self.runs[name]
             digest, cost = self._digests[name], self.costs[run.group]
-            self._read()
-            self.records[name] = record_of(
-                run, digest, cost, trained, threads_each(jobs)
-            )
-            self._write()
+            self.add(record_of(run, digest, cost, trained, threads_each(jobs)))
             del waiting[name]
             left = self._seconds_left(waiting, jobs)
             said = trained.problem or f"{metric} {trained.last:.4g}"
@@ -159,8 +157,7 @@ class PlanRunner:
         configs = {run.group: self.configs[run.name] for run in networks}
         seconds = time_steps(configs, rounds)
         references = {run.group: self.plan.reference_of(run) for run in networks}
-        self._read()
-        self.timing = dict(
+        timing = dict(
             digest=self._timed,
             device=device_name(),
             threads=torch.get_num_threads(),
@@ -172,7 +169,27 @@ class PlanRunner:
                 if references[name]
             },
         )
-        self._write()
+        with self._update():
+            self.timing = timing
+
+    def add(self, record: Record) -> None:
+        """Add a record to the file, beside those that others have added meanwhile.
+
+        Args:
+            record (Record): That of one of the plan's trainings.
+
+        Raises:
+            ConfigError: The file holds other things by now, or cannot be written.
+        """
+        with self._update():
+            self.records[record["name"]] = record
+
+    @contextmanager
+    def _update(self) -> Iterator[None]:
+        with one_writer(self.json_path):
+            self._read()
+            yield
+            self._write()
 
     def _check_trainings(self, runs: Iterable[Run]) -> None:
         for run in runs:

@@ -1,13 +1,19 @@
 """What a plan stands for, and what can be wrong with one."""
 
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mmengine.config import Config
 
 from attnpool_mm.engine.plan import read_plan
 from attnpool_mm.engine.plan_costs import check_equal, cost_of
-from attnpool_mm.engine.plan_records import config_digest, write_records
+from attnpool_mm.engine.plan_records import (
+    config_digest,
+    one_writer,
+    read_records,
+    write_records,
+)
 from attnpool_mm.engine.plan_runner import PlanRunner
 from attnpool_mm.utils.errors import ConfigError
 
@@ -44,6 +50,18 @@ def plan_of(tmp_path):
         return read_plan(str(path))
 
     return read
+
+
+def record_of(runner, name):
+    """What a training of 50 % accuracy leaves."""
+    return dict(
+        name=name,
+        levels=runner.runs[name].levels,
+        seed=runner.runs[name].seed,
+        config=dict(digest=config_digest(runner.configs[name])),
+        epochs=[{"accuracy/top1": 50.0}],
+        problem="",
+    )
 
 
 def test_every_combination_with_every_seed(plan_of):
@@ -171,18 +189,8 @@ def test_what_is_done_is_not_done_again(plan_of, tmp_path):
     runner = PlanRunner(plan, path)
     names = list(runner.runs)
     assert runner.missing == names
-    done, failed = (
-        dict(
-            name=name,
-            levels=runner.runs[name].levels,
-            seed=0,
-            config=dict(digest=config_digest(runner.configs[name])),
-            epochs=[],
-            problem="it diverged",
-        )
-        for name in (names[1], names[0])
-    )
-    done |= dict(problem="", epochs=[{"accuracy/top1": 50.0}])
+    done = record_of(runner, names[1])
+    failed = record_of(runner, names[0]) | dict(problem="it diverged", epochs=[])
     write_records(path, plan, {r["name"]: r for r in (done, failed)}, None)
     again = PlanRunner(plan, path)
     assert again.missing == [names[0], *names[2:]]
@@ -195,6 +203,20 @@ def test_what_is_done_is_not_done_again(plan_of, tmp_path):
     path.write_text("{}")
     with pytest.raises(ConfigError, match=r"results\.json"):
         PlanRunner(plan, path)
+
+
+def test_who_writes_the_results_waits_for_another_that_does(plan_of, tmp_path):
+    plan, path = plan_of(axes=dict(pool=PLAN["axes"]["pool"])), tmp_path / "out/r.json"
+    runner = PlanRunner(plan, path)
+    first, second, *_ = runner.runs
+    other = Thread(target=runner.add, args=[record_of(runner, second)])
+    with one_writer(path):
+        known = read_records(path)  # by now
+        other.start()
+        other.join(0.5)
+        write_records(path, plan, known | {first: record_of(runner, first)}, None)
+    other.join()
+    assert PlanRunner(plan, path).missing == list(runner.runs)[2:]
 
 
 def test_the_plan_of_the_documentation(tmp_path):
