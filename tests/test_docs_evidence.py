@@ -1,5 +1,6 @@
 """docs/evidence.md says what the results in docs/evidence say, and no other number."""
 
+import json
 import re
 from pathlib import Path
 
@@ -51,3 +52,21 @@ def test_the_page_is_up_to_date(path):
     tool = load_tool("analysis_tools/evidence_page.py")
     page = tool.Page(path, DOCS / "evidence", DOCS / "images")
     assert page.out_of_date() == []
+
+
+def test_a_network_that_was_trained_again_gave_the_same():
+    first, again = (
+        {
+            (run["levels"]["pool"], run["seed"]): run["epochs"]
+            for run in json.loads((DOCS / f"evidence/{plan}.json").read_text())["runs"]
+            if run["levels"].get("strides", "aggressive") == "aggressive"
+        }
+        for plan in ("classification_resnet14", "equal-flops")
+    )
+    same = {key for key, epochs in again.items() if epochs == first[key]}
+    every_seed = ("average", "max", "blur", "soft")
+    but_for_the_first = ("LIP", "Gaussian", "NLP, patch 4")
+    assert same == {
+        *((pool, seed) for pool in every_seed for seed in range(3)),
+        *((pool, seed) for pool in but_for_the_first for seed in (1, 2)),
+    }
