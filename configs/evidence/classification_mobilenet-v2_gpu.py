@@ -1,5 +1,5 @@
 # classification_mobilenet-v2.py for a GPU: full width, all training images, 30 epochs,
-# 5 seeds, and patch 1 at all strides. 210 trainings; not run here.
+# 5 seeds, and every pool at all strides. 210 trainings; not run here.
 _base_ = "./classification_mobilenet-v2.py"
 
 options = {
