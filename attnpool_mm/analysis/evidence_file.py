@@ -137,6 +137,16 @@ class Results:
             raise ConfigError(f"{self.name}: {metric}: {nearest(metric, self.metrics)}")
 
 
+def level_name(axis: str, level: str) -> str:
+    """A level as a reader knows it: a mere number has its axis before it.
+
+    Example:
+        >>> level_name('stride', '2'), level_name('strides', 'aggressive')
+        ('stride 2', 'aggressive')
+    """
+    return f"{axis} {level}" if level.isdigit() else level
+
+
 def read_results(path: str | Path) -> Results:
     """Read a plan's json.
 

@@ -13,7 +13,7 @@ from ..utils.checks import nearest
 from ..utils.errors import ConfigError
 from .comparison import pareto_front
 from .evidence import Summary, summaries
-from .evidence_file import Levels, Results
+from .evidence_file import Levels, Results, level_name
 from .evidence_tables import metric_name
 
 # Okabe and Ito's, which the colour-blind tell apart, without the yellow
@@ -82,7 +82,8 @@ def draw_tradeoff(
     grid = figure.subplots(*shape, sharey="col" if panels else "row", squeeze=False)
     for axes, (level, chosen, cost) in zip(grid.flat, parts, strict=True):
         _draw_panel(axes, chosen, cost, styles)
-        axes.set_title(level if axes in grid[0] else "", fontsize=10)
+        title = level_name(panels or "", level) if axes in grid[0] else ""
+        axes.set_title(title, fontsize=10)
     for first in grid[:, 0]:
         first.set_ylabel(metric_name(results.metric))
     figure.legend(

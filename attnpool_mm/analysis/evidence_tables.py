@@ -8,7 +8,7 @@ from ..utils.checks import nearest
 from ..utils.errors import ConfigError
 from .comparison import Difference, pareto_front
 from .evidence import Summary, summaries
-from .evidence_file import Levels, Results
+from .evidence_file import Levels, Results, level_name
 
 WORDS = ("better", "perhaps better", "within the noise", "perhaps worse", "worse")
 SIGNS = dict(zip(WORDS, "▲△≈▽▼", strict=True)) | {"one seed": "?"}
@@ -126,9 +126,10 @@ def columns_of(
 
     Args:
         results (Results): What the runs gave.
-        names (Sequence[str]): Keys of `COLUMNS`; metrics and measures, with mean and
-            deviation; or 'front', which names the costs at whose Pareto front a row is.
-            Default: ('value', 'difference', 'flops', 'peak_fused').
+        names (Sequence[str]): Keys of `COLUMNS`, also of another metric or measure, as
+            'change:shift_consistency'; metrics and measures, with mean and deviation;
+            or 'front', which names the costs at whose Pareto front a row is. Default:
+            ('value', 'difference', 'flops', 'peak_fused').
         where (Levels | None): Only the combinations with these levels. Default: None.
         across (str | None): An axis whose levels stand side by side, and not below each
             other. Default: None.
@@ -157,6 +158,12 @@ def _column(
 ) -> tuple[str, list[str]]:
     if name == "front":
         return "Pareto front", _fronts(rows)
+    column, _, metric = name.partition(":")
+    if column in COLUMNS and metric:
+        heading, cell = COLUMNS[column]
+        of = metric_name(metric).removesuffix(" (%)")
+        cells = [cell(row) for row in summaries(results, metric, where)]
+        return f"{of}: {heading}".removesuffix(": "), cells
     if name in COLUMNS:
         heading, cell = COLUMNS[name]
         return heading or metric_name(results.metric), [cell(row) for row in rows]
@@ -190,7 +197,7 @@ def _side_by_side(
     for level in results.axes[across]:
         part = columns_of(results, names, where | {across: level})
         rows = list(zip(*(part.pop(axis) for axis in others), strict=True))
-        parts.append((level, rows, part))
+        parts.append((level_name(across, level), rows, part))
     there = {row for _, rows, _ in parts for row in rows}
     keys = [key for key in product(*others.values()) if key in there]
     columns = {axis: [key[i] for key in keys] for i, axis in enumerate(others)}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from .evidence import Summary, difference_of, summaries
-from .evidence_file import Levels, Results
+from .evidence_file import Levels, Results, level_name
 from .evidence_tables import WORDS, number
 
 
@@ -21,7 +21,7 @@ def families(results: Results, where: Levels | None = None) -> dict[str, list[Su
     found: dict[str, list[Summary]] = {}
     for row in summaries(results, where=where):
         shared = (
-            level
+            level_name(axis, level)
             for axis, level in row.levels.items()
             if axis not in results.reference and len(results.axes[axis]) > 1
         )

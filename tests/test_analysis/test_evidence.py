@@ -14,6 +14,7 @@ from scipy import stats
 
 from attnpool_mm.analysis.difference_plots import draw_differences
 from attnpool_mm.analysis.evidence import summaries
+from attnpool_mm.analysis.evidence_average import averaged
 from attnpool_mm.analysis.evidence_file import parse_results, read_results
 from attnpool_mm.analysis.evidence_plots import draw_tradeoff
 from attnpool_mm.analysis.evidence_tables import columns_of
@@ -48,6 +49,79 @@ def last_values(content, **levels):
         for run in content["runs"]
         if levels.items() <= run["levels"].items()
     }
+
+
+def test_the_mean_over_an_axis(results):
+    content = made_up()
+    (lip,) = summaries(
+        averaged(results, "strides", "aggressive"), None, dict(pool="LIP")
+    )
+    each = [last_values(content, strides=strides, pool="LIP") for strides in STRIDES]
+    assert lip.values == pytest.approx(
+        {seed: np.mean([values[seed] for values in each]) for seed in range(3)}
+    )
+    at_one = dict(pool="LIP", strides="aggressive")
+    (same,) = summaries(results, where=at_one)
+    assert (lip.cost, lip.step) == (same.cost, same.step)
+    (without,) = summaries(averaged(results, "strides"), None, dict(pool="LIP"))
+    assert without.cost == {} and without.step is None
+    # the mean of the differences is the difference of the means
+    points = [row.difference.mean for row in summaries(results, where=dict(pool="LIP"))]
+    assert lip.difference.mean == pytest.approx(np.mean(points))
+    assert lip.difference.family == len(POOLS) - 1
+
+
+def test_what_is_not_at_every_level_is_not_in_the_mean_over_them():
+    content = made_up()
+    left_out = dict(pool="LIP", strides="standard")
+    nowhere = dict(strides="more aggressive")
+    content["exclude"] = [left_out, nowhere]
+    content["runs"] = [
+        run
+        for run in content["runs"]
+        if not any(
+            part.items() <= run["levels"].items() for part in (left_out, nowhere)
+        )
+    ]
+    failed = next(run for run in content["runs"] if run["levels"]["pool"] == "max")
+    failed["problem"] = "it diverged"
+    rows = summaries(averaged(parse_results(content), "strides"))
+    pools = [row.levels["pool"] for row in rows]
+    assert pools == [pool for pool in POOLS if pool != "LIP"]
+    (row,) = (row for row in rows if row.levels["pool"] == "max")
+    assert row.values.keys() == {1, 2}
+    values = [last_values(content, pool="max", strides=s)[1] for s in [*STRIDES][:2]]
+    assert row.values[1] == pytest.approx(np.mean(values))
+
+
+def test_the_mean_of_average_precisions_is_in_per_cent():
+    def run(pool, stride, **scores):
+        metrics = {f"coco/{name}": value for name, value in scores.items()}
+        levels = dict(pool=pool, stride=stride)
+        return run_of(levels, 0, 0) | dict(epochs=[metrics])
+
+    axes = dict(pool=["max", "lip"], stride=["1", "2"])
+    runs = [
+        run("max", "1", bbox_mAP=0.2, bbox_mAP_s=0.5),
+        run("max", "2", bbox_mAP=0.4, bbox_mAP_s=-1.0),  # nothing small
+    ]
+    content = results_of(axes, runs, 1, dict(pool="max"), metric="coco/bbox_mAP")
+    (mean,) = averaged(parse_results(content), "stride").runs
+    assert mean.value("coco/bbox_mAP") == pytest.approx(30)
+    assert mean.value("coco/bbox_mAP_s") is None
+
+
+def test_a_column_of_another_metric(results):
+    where = dict(strides="standard")
+    columns = columns_of(results, ["change", "change:shift_consistency"], where)
+    cells = columns["shift consistency: difference"]
+    for row, cell in zip(
+        summaries(results, "shift_consistency", where), cells, strict=True
+    ):
+        if row.difference:
+            points = f"{row.difference.mean:+.2f}".replace("-", "−")
+            assert cell.endswith(points)
+    assert cells != columns["difference"]
 
 
 @pytest.mark.parametrize(("strides", "pool"), [*product(STRIDES, ["LIP", "average"])])

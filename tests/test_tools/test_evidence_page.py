@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 from evidence_results import made_up
@@ -28,6 +29,8 @@ what was here
 Average pools give <!-- value: made_up points {AVERAGE} -->0<!-- end --> points more.
 
 <!-- table: made_up value points {OTHER} --><!-- end -->
+
+Over all strides: <!-- value: made_up mean pool=max over=strides -->0<!-- end --> %.
 
 <!-- table: not-yet value --><!-- end -->
 """
@@ -70,6 +73,8 @@ def test_the_page_is_filled_and_then_up_to_date(tool, folder, output_of, error_o
     (link,) = re.findall(r"\]\((.*)\)", text)
     assert (folder / link).is_file() and "<svg" in (folder / link).read_text()
     assert "Not run yet: not-yet" in text
+    rows = summaries(parse_results(made_up()), where=dict(pool="max"))
+    assert f"-->{fmean(row.mean for row in rows):.2f}<!-- end --> %" in text
     results = replace(parse_results(made_up()), reference=dict(pool="LIP"))
     (row,) = summaries(
         results, "shift_consistency", dict(pool="average", strides="aggressive")
@@ -120,6 +125,11 @@ def test_a_number_changed_by_hand_is_out_of_date(tool, folder, output_of, error_
         ("<!-- value: made_up pool=LIP strides=standard --><!-- end -->", "0 columns"),
         ("<!-- table: made_up value reference=pool=lip --><!-- end -->", "'LIP'"),
         ("<!-- table: made_up value metric=top --><!-- end -->", "accuracy/top1"),
+        ("<!-- table: made_up value over=stride --><!-- end -->", "'strides'"),
+        ("<!-- table: made_up value over=pool --><!-- end -->", "over=pool"),
+        ("<!-- table: made_up value over=strides costs=no --><!-- end -->", "'no'"),
+        ("<!-- table: made_up value costs=standard --><!-- end -->", "costs"),
+        ("<!-- table: made_up change:top --><!-- end -->", "top"),
         ("<!-- plot: made_up curve --><!-- end -->", "'curve'"),
         ("<!-- plot: made_up tradeoff peak --><!-- end -->", "peak_fused"),
         ("<!-- runs: broken --><!-- end -->", "broken.json"),

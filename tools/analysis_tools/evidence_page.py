@@ -6,7 +6,8 @@
 What stands between a mark and `<!-- end -->` is written anew. NAME is a file of
 `docs/evidence`, without its ending; AXIS=LEVEL takes a part of the runs.
 reference=AXIS=LEVEL compares with these instead of the plan's reference, and
-metric=METRIC by another metric or measure than the plan's.
+metric=METRIC by another metric or measure than the plan's. over=AXIS compares the means
+over the levels of an axis; their costs are those of the level that costs=LEVEL names.
 
     <!-- runs: NAME -->    how many there are of how many
     <!-- table: NAME COLUMN ... [across=AXIS] [AXIS=LEVEL ...] -->
@@ -32,6 +33,7 @@ from matplotlib.figure import Figure
 
 from attnpool_mm.analysis.difference_plots import draw_differences
 from attnpool_mm.analysis.evidence import summaries
+from attnpool_mm.analysis.evidence_average import averaged
 from attnpool_mm.analysis.evidence_file import Results, read_results
 from attnpool_mm.analysis.evidence_plots import draw_tradeoff
 from attnpool_mm.analysis.evidence_tables import columns_of
@@ -147,6 +149,8 @@ class Page:
         if kind != "runs" and (metric := options.pop("metric", "")):
             results.check_metric(metric)
             results = replace(results, metric=metric)
+        if kind != "runs" and (over := options.pop("over", "")):
+            results = averaged(results, over, options.pop("costs", None))
         return KINDS[kind](self, Mark(asked, results, words, options))
 
     def runs(self, mark: Mark) -> str:
