@@ -127,7 +127,7 @@ def conditions(results: Results) -> str:
     }
     lines = [
         f"`{results.plan}`: {len(done)} of {planned} runs, {results.seeds} seeds, "
-        f"{hours:,.1f} hours of training"
+        f"{hours:,.1f} hours by the clock, summed over the runs"
         + (f", PyTorch {' and '.join(sorted(versions))}" if versions else "")
         + (f", on {' and '.join(sorted(machines))}" if machines else "")
         + "."

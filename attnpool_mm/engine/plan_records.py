@@ -181,7 +181,13 @@ def _versions() -> dict[str, str]:
 
 
 def device_name() -> str:
-    """The GPU, or the kind of the CPU, that trainings run on."""
+    """The GPU that trainings run on, or the CPU: its model, where the system tells."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{os.uname().machine} CPU"
+    kind = f"{os.uname().machine} CPU"
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, model = line.partition(":")
+            if key.strip() == "model name":
+                return f"{model.strip()}, {kind}"
+    return kind

@@ -1,8 +1,8 @@
 # The pools that are compared, each in the same places of the same network. "strided as
 # published" has strided convolutions in the blocks instead, "strided" has one where a
 # pool would be. NLP has no window normalisation, as its authors recommend. With patch 1
-# it is at one setting of the strides only: its attention among 1,024 tokens takes ten
-# times as long as the rest of the network.
+# it is at one setting of the strides only: its attention among 1,024 tokens takes
+# twenty times as long as the whole network with average pools.
 
 
 def pool(type, **kwargs):

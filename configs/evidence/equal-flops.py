@@ -9,7 +9,7 @@
 # number of channels in the stem they do not.
 #
 # Cut for a CPU: depth 14, strides 2, 2, 2, _base_.py's training; no NLP of patch 1,
-# whose attention among 1,024 tokens trains ten times as slowly as the rest.
+# whose attention among 1,024 tokens trains twenty times as slowly as average pools.
 #
 # All trainings take about 1.1 hours on one core, by the processor time of their steps
 # on a busy machine.
