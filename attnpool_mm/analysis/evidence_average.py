@@ -15,8 +15,8 @@ def averaged(results: Results, axis: str, costs: str | None = None) -> Results:
     """Take the mean over an axis, of the runs that are otherwise alike.
 
     So one comparison is made of each pool, instead of one at every setting of the
-    strides. A seed counts where it has a run at each level that did not fail. What the
-    plan leaves out at one of the levels is left out.
+    strides. A seed counts where it has a run at each level; it has failed where one of
+    these has. What the plan leaves out at one of the levels is left out.
 
     Args:
         results (Results): What the runs gave.
@@ -55,16 +55,15 @@ def averaged(results: Results, axis: str, costs: str | None = None) -> Results:
     used = set.union(*planned.values())
     found: dict[tuple, dict[str, Run]] = {}
     for run in results.runs:
-        if run.last and not run.problem:
-            at = found.setdefault((_key(run.levels, axis), run.seed), {})
-            at[run.levels[axis]] = run
+        at = found.setdefault((_key(run.levels, axis), run.seed), {})
+        at[run.levels[axis]] = run
     return replace(
         results,
         axes=axes,
         runs=[
             _mean(list(runs.values()), axis, runs.get(costs))
             for runs in found.values()
-            if runs.keys() == used
+            if runs.keys() == used or any(run.problem for run in runs.values())
         ],
         exclude=[dict(key) for key, levels in planned.items() if levels != used],
     )
@@ -88,12 +87,14 @@ def _mean(runs: Sequence[Run], axis: str, costs: Run | None) -> Run:
         if all(run.value(name) is not None for run in runs)
     }
     first = costs or runs[0]
+    problems = [f"{run.levels[axis]}: {run.problem}" for run in runs if run.problem]
     return replace(
         first,
         name=first.name if costs else f"mean over {axis}_seed{first.seed}",
         levels=dict(_key(first.levels, axis)),
-        last={name: fmean(each) for name, each in values.items()},
+        last={name: fmean(each) for name, each in values.items() if not problems},
         measures={},
+        problem="; ".join(problems),
         cost=costs.cost if costs else {},
         seconds=sum(run.seconds for run in runs),
     )

@@ -83,13 +83,17 @@ def test_what_is_not_at_every_level_is_not_in_the_mean_over_them():
             part.items() <= run["levels"].items() for part in (left_out, nowhere)
         )
     ]
-    failed = next(run for run in content["runs"] if run["levels"]["pool"] == "max")
-    failed["problem"] = "it diverged"
+    failed = [run for run in content["runs"] if run["levels"]["pool"] == "max"][:1]
+    failed += [run for run in content["runs"] if run["levels"]["pool"] == "blur"][:3]
+    for run in failed:  # one seed, and every seed
+        run["problem"] = "it diverged"
     rows = summaries(averaged(parse_results(content), "strides"))
     pools = [row.levels["pool"] for row in rows]
     assert pools == [pool for pool in POOLS if pool != "LIP"]
     (row,) = (row for row in rows if row.levels["pool"] == "max")
-    assert row.values.keys() == {1, 2}
+    assert row.values.keys() == {1, 2} and row.failed == {0: "standard: it diverged"}
+    (blur,) = (row for row in rows if row.levels["pool"] == "blur")
+    assert blur.values == {} and blur.failed.keys() == {0, 1, 2}
     values = [last_values(content, pool="max", strides=s)[1] for s in [*STRIDES][:2]]
     assert row.values[1] == pytest.approx(np.mean(values))
 
