@@ -133,6 +133,9 @@ def conditions(results: Results) -> str:
         + "."
     ]
     if failed:
-        problems = "; ".join(f"{run.name}: {run.problem}" for run in failed)
-        lines.append(f"{len(failed)} of them failed: {problems}.")
+        alike: dict[str, list[str]] = {}
+        for run in failed:  # after a semicolon a problem says what to try
+            alike.setdefault(run.problem.partition(";")[0], []).append(run.name)
+        problems = (f"{', '.join(names)}: {what}" for what, names in alike.items())
+        lines.append(f"{len(failed)} of them failed: {'; '.join(problems)}.")
     return " ".join(lines)

@@ -222,19 +222,22 @@ def test_the_correction_is_of_the_comparisons_with_one_reference(results):
 
 def test_what_failed_and_what_is_missing_is_said():
     content = small({"max": [70, 71, 72], "lip": [72, None, math.nan], "nlp": [None]})
-    content["runs"] += [run_of(dict(pool="nlp"), 1, 10.0, problem="loss is nan")]
+    content["runs"] += [
+        run_of(dict(pool="nlp"), seed, 10.0, problem=f"loss is nan; to try: {seed}")
+        for seed in (1, 2)
+    ]
     results = parse_results(content)
     top, lip, nlp = summaries(results)
     assert lip.values == {0: 72} and list(lip.failed) == [2]
     assert lip.difference.n == 1 and lip.difference.p_holm is None
-    assert nlp.values == {} and nlp.failed == {1: "loss is nan"}
+    assert nlp.values == {} and nlp.failed[1] == "loss is nan; to try: 1"
     assert math.isnan(nlp.mean) and nlp.difference is None and math.isnan(nlp.std)
     columns = columns_of(results, ["value", "runs", "word", "difference"])
-    assert columns["top-1 (%)"] == ["71.00 ± 1.00", "72.00 (1 failed)", "failed (1)"]
+    assert columns["top-1 (%)"] == ["71.00 ± 1.00", "72.00 (1 failed)", "failed (2)"]
     assert columns["runs"] == ["3 of 3", "1 of 3", "0 of 3"]
     assert columns["which is"] == ["reference", "one seed", "–"]
     text = conditions(results)
-    assert "6 of 9 runs" in text and "nlp_seed1: loss is nan" in text
+    assert "7 of 9 runs" in text and "nlp_seed1, nlp_seed2: loss is nan." in text
     assert "lip_seed2: accuracy/top1 is nan" in text
     (said,) = verdicts(results)
     assert "failed: nlp" in said and "one seed: lip (+2.00)" in said
