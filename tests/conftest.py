@@ -2,6 +2,7 @@
 
 import os
 from collections import OrderedDict
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,8 @@ def pytest_configure():
     """Say what to run in a checkout that is not installed."""
     if not (Path(__file__).parents[1] / "attnpool_mm" / ".mim" / "configs").exists():
         raise pytest.UsageError("attnpool_mm/.mim: run python setup.py --version once")
+    # writes the cache of its grammar, which another process may find half-written
+    import_module("yapf")
 
 
 def pytest_collection_modifyitems(items):
