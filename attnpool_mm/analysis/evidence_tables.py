@@ -159,14 +159,13 @@ def _column(
     if name == "front":
         return "Pareto front", _fronts(rows)
     column, _, metric = name.partition(":")
-    if column in COLUMNS and metric:
+    if column in COLUMNS:
         heading, cell = COLUMNS[column]
-        of = metric_name(metric).removesuffix(" (%)")
-        cells = [cell(row) for row in summaries(results, metric, where)]
-        return f"{of}: {heading}".removesuffix(": "), cells
-    if name in COLUMNS:
-        heading, cell = COLUMNS[name]
-        return heading or metric_name(results.metric), [cell(row) for row in rows]
+        of = metric_name(metric or results.metric)
+        if metric:
+            rows = summaries(results, metric, where)
+            heading = heading and f"{of.removesuffix(' (%)')}: {heading}"
+        return heading or of, [cell(row) for row in rows]
     if "/" not in name and results.metrics and name not in results.metrics:
         raise ConfigError(f"{results.name}: {name}: {nearest(name, COLUMNS)}")
     return metric_name(name), [_value(row) for row in summaries(results, name, where)]
