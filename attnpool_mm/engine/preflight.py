@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,10 @@ def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
         kind = registered_class(dataset.get("type"), DATASETS, scope)
         if kind is None or dataset.get("download", downloads(kind)):
             return
-        if how_to_get := getattr(kind, "HOW_TO_GET", ""):
-            how_to_get = f"; {how_to_get}"
+        how_to_get = getattr(kind, "HOW_TO_GET", "")
+        if not how_to_get and _download_option(kind):
+            how_to_get = f"{key}.download=True, and so for other loaders, downloads it"
+        how_to_get = how_to_get and f"; {how_to_get}"
     named = isinstance(prefix, dict)
     for name, folder in prefix.items() if named else [(None, prefix)]:
         if not isinstance(folder, str) or (ann_file and not folder):
@@ -123,12 +125,14 @@ def _check_dataset(key: str, dataset: ConfigDict, scope: str | None) -> None:
 
 def downloads(kind: type) -> bool:
     """Whether a data set downloads its files unless it is told not to."""
-    for cls in kind.__mro__:
-        if "__init__" in vars(cls):
-            option = signature(cls.__init__).parameters.get("download")
-            if option is not None:
-                return option.default is True
-    return False
+    option = _download_option(kind)
+    return option is not None and option.default is True
+
+
+def _download_option(kind: type) -> Parameter | None:
+    constructors = (vars(cls).get("__init__") for cls in kind.__mro__)
+    options = (signature(init).parameters for init in constructors if init)
+    return next((o["download"] for o in options if "download" in o), None)
 
 
 def _check(key: str, path: Any, advice: str) -> None:

@@ -62,7 +62,10 @@ class TestDataPaths:
         assert str(tmp_path / "val") in error_of({**dataset, "data_prefix": "val"})
         check_val(dataset)
         absent = {"type": kind, "data_root": str(tmp_path / "no")}
-        assert error_of(absent).startswith("val_dataloader.dataset.data_root: ")
+        message = error_of(absent)
+        assert message.startswith("val_dataloader.dataset.data_root: ")
+        offered = "val_dataloader.dataset.download=True" in message
+        assert offered == (kind == "attnpool_mm.STL10")  # the others cannot
         check_val({**absent, "download": True})
 
     def test_the_advice_helps(self, tmp_path):

@@ -22,7 +22,6 @@ WRAPPERS = [
     path.relative_to(TOOLS).as_posix()
     for path in sorted(TOOLS.rglob("*.py"))
     if "engine.framework_tools import" in path.read_text()
-    and path.name != "analyze_logs.py"  # whose script has no config
 ]
 
 

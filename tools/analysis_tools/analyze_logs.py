@@ -18,7 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from attnpool_mm.analysis.logs import LAMBDA, LOGS, read_run, read_work_dir
 from attnpool_mm.engine import launch
-from attnpool_mm.engine.framework_tools import find_tool, options_of, run_tool
+from attnpool_mm.engine.framework_tools import (
+    HELP,
+    find_tool,
+    options_of,
+    print_help,
+    run_tool,
+)
 from attnpool_mm.utils.checks import nearest
 from attnpool_mm.utils.errors import ConfigError
 
@@ -133,9 +139,10 @@ def run(folder: Path) -> None:
     count = next((i for i, w in enumerate(words) if w.startswith("-")), len(words))
     paths, options = [Path(word) for word in words[:count]], words[count:]
     if not paths:
-        raise ConfigError(
-            f"usage: {sys.argv[0]} plot_curve|cal_train_time WORK_DIR [options]"
-        )
+        usage = f"usage: {sys.argv[0]} plot_curve|cal_train_time WORK_DIR [options]"
+        if task in HELP:
+            print_help(f"plot_curve WORK_DIR --help lists the options.\n{usage}")
+        raise ConfigError(usage)
     logs = [read_log(path) for path in paths]
     scopes = {scope_of(path) for path in paths}
     if len(scopes) > 1:

@@ -103,9 +103,8 @@ def tile(
 ) -> None:
     """Let the attention layers go over their queries in blocks."""
     limit = parse_size(args.attention_limit, "--attention-limit")
-    width = 1 if args.int8 else 4
     try:
-        tiles = tile_attention(model, shape, limit, width, counted_method(cfg))
+        tiles = tile_attention(model, shape, limit, method=counted_method(cfg))
     except ConfigError as error:
         raise ConfigError(
             f"--attention-limit {args.attention_limit}: {error}"
