@@ -68,22 +68,24 @@ def make_runner(
     validate=False,
     ours=True,
     sampler="DefaultSampler",
+    kind=Runner,
     **keys,
 ):
     """A runner of three epochs of four batches.
 
-    It is as `tools/train.py` makes it, or if not `ours`, MMEngine's.
+    It is as `tools/train.py` makes it, or if not `ours`, MMEngine's. `kind` is its
+    class.
     """
 
     def loader(shuffle):
-        kind = sampler if shuffle else "DefaultSampler"
+        order = sampler if shuffle else "DefaultSampler"
         return dict(
             batch_size=2,
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=dict(type="default_collate"),
             dataset=Draws(),
-            sampler=dict(type=kind, shuffle=shuffle),
+            sampler=dict(type=order, shuffle=shuffle),
         )
 
     if validate:
@@ -107,7 +109,7 @@ def make_runner(
     if ours:
         adjustments.use_resumable_training(options)
         use_safe_loading(work_dir=work_dir, torch_load=False)
-    return Runner(model, **cfg, **options)
+    return kind(model, **cfg, **options)
 
 
 def train(work_dir, model=None, **keys):

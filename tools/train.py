@@ -21,7 +21,7 @@ from attnpool_mm.engine import (
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.engine.contents import check_contents
-from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
+from attnpool_mm.engine.interruption import Interrupted, SignalWatch, stop_on_signal
 from attnpool_mm.engine.invalid_loss import add_invalid_loss_hook
 from attnpool_mm.engine.values import check_parts, check_values
 from attnpool_mm.engine.work_dir import check_work_dir
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     runner_checks.check_spem(runner)
     if args.resume == "auto" or (cfg.get("resume") and not cfg.get("load_from")):
         newest_checkpoint.resume_newest(runner, args.trust_checkpoint)
-    runner.register_hook(StopOnSignalHook(watch))
+    stop_on_signal(runner, watch)
     runner.register_hook(CheckpointFitHook(partial=True))
     try:
         runner.train()

@@ -73,7 +73,8 @@ def read_work_dir(work_dir: Path) -> Records:
     """The records of all runs in a work folder, in order.
 
     A run, resumed or started anew, replaces what earlier ones wrote from its first
-    iteration on.
+    iteration on. One that trained no more, since it was resumed after the last
+    iteration, replaces the validations that it repeated.
 
     Args:
         work_dir (Path): The folder.
@@ -90,16 +91,15 @@ def read_work_dir(work_dir: Path) -> Records:
     for path in sorted(work_dir.glob(LOGS)):
         run = read_run(path)
         trained = [iteration for iteration, record in run if of_training(record)]
-        if not trained:
-            continue
+        start = trained[0] if trained else 1 + max((i for i, _ in records), default=0)
         # A resumed training first repeats a validation that its checkpoint is before.
         head = [record for iteration, record in run if iteration == 0]
-        head = [(trained[0] - 1, record) for record in head if not of_training(record)]
+        head = [(start - 1, record) for record in head if not of_training(record)]
         repeated = {record["step"] for _, record in head}
         records = [
             (iteration, record)
             for iteration, record in records
-            if iteration < trained[0]
+            if iteration < start
             and (of_training(record) or record["step"] not in repeated)
         ]
         records += head + run[len(head) :]

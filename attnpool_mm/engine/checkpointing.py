@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mmengine._strategy import SingleDeviceStrategy
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
@@ -15,9 +16,10 @@ from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..utils.errors import ConfigError
-from .epoch_loop import VALIDATED
+from .epoch_loop import VALIDATED, ResumableEpochLoop, take_up_place
 
 BACKEND = "attnpool_mm.atomic"
+ATOMIC = {"backend": BACKEND}
 PARTIAL = ".attnpool_mm-partial"
 POINTER = "last_checkpoint"
 INTERRUPTED = "interrupted.pth"
@@ -129,29 +131,53 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     saved_iter: int | None = None  # iterations done at the newest checkpoint
+    _batches: int = 0  # of an epoch that is not at its end
+    _counts: dict | None = None  # epochs and iterations of what is being written
 
     def before_train(self, runner: Runner) -> None:
         """Find the folder, and clear what a killed run has left half-written."""
         folder = str(self.out_dir or runner.work_dir)
         chosen = self.backend_args or self.file_client_args
         if not chosen and "://" not in folder:
-            self.backend_args = {"backend": BACKEND}
+            self.backend_args = ATOMIC
         super().before_train(runner)
         if is_main_process():
             for folder in {str(self.out_dir), runner.work_dir}:
                 clear_partial_files(folder)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Save a checkpoint that counts iterations, with its place in the epoch."""
+        self._batches = batch_idx + 1
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Save a checkpoint that counts epochs."""
+        self._batches = 0
+        super().after_train_epoch(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
         """Save the best checkpoint; from now on checkpoints are validated ones."""
         runner.message_hub.update_info(VALIDATED, runner.epoch)
         super().after_val_epoch(runner, metrics)
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Find the place in the epoch from which a resumed training goes on."""
+        take_up_place(runner, checkpoint)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Leave out the functions of schedulers, such as `OneCycleLR`'s.
 
         A file with a function names code, and loading it is refused. A scheduler that
-        goes on has its own.
+        goes on has its own. What a `FlexibleRunner` counts itself, an epoch or an
+        iteration too many, is what this hook has counted.
         """
+        checkpoint["meta"].update(self._counts or {})
         states = checkpoint.get("param_schedulers") or []
         by_optimizer = states.values() if isinstance(states, dict) else [states]
         for state in chain.from_iterable(by_optimizer):
@@ -175,6 +201,9 @@ class AtomicCheckpointHook(CheckpointHook):
         return self.last_ckpt
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        loop = runner.train_loop
+        if self._batches and isinstance(loop, ResumableEpochLoop):
+            meta = {**meta, "place": loop.place(self._batches)}
         outdated = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             kept = [*self.keep_ckpt_ids, step]
@@ -190,7 +219,8 @@ class AtomicCheckpointHook(CheckpointHook):
             runner.message_hub.update_info("keep_ckpt_ids", kept)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        with self._removing_last():
+        counts = {"epoch": runner.epoch, "iter": runner.iter}
+        with self._removing_last(), self._counting(counts):
             super()._save_best_checkpoint(runner, metrics)
 
     def _write(
@@ -200,20 +230,33 @@ class AtomicCheckpointHook(CheckpointHook):
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         self.saved_iter = meta["iter"]
-        runner.save_checkpoint(
-            self.out_dir,
-            filename,
-            self.file_client_args,
-            save_optimizer=resumable or self.save_optimizer,
-            save_param_scheduler=resumable or self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
+        in_place = _writes_in_place(runner) and self.backend_args == ATOMIC
+        partial = f".{filename}{PARTIAL}" if in_place else filename
+        with self._counting({"epoch": meta["epoch"], "iter": meta["iter"]}):
+            runner.save_checkpoint(
+                self.out_dir,
+                partial,
+                self.file_client_args,
+                save_optimizer=resumable or self.save_optimizer,
+                save_param_scheduler=resumable or self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
         if is_main_process():
+            if in_place:
+                os.replace(Path(self.out_dir, partial), self.last_ckpt)
             pointer = Path(runner.work_dir, POINTER)
             write_atomically(pointer, self.last_ckpt.encode())
+
+    @contextmanager
+    def _counting(self, counts: dict) -> Iterator[None]:
+        before, self._counts = self._counts, counts
+        try:
+            yield
+        finally:
+            self._counts = before
 
     @contextmanager
     def _removing_last(self) -> Iterator[None]:
@@ -235,3 +278,10 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.file_backend.remove(path)
             elif self.file_backend.isdir(path):  # DeepSpeed's
                 self.file_backend.rmtree(path)
+
+
+def _writes_in_place(runner: Runner) -> bool:
+    """Whether a `FlexibleRunner`'s strategy writes one file, and asks no backend."""
+    kind = type(getattr(runner, "strategy", None))
+    plain = SingleDeviceStrategy.save_checkpoint
+    return getattr(kind, "save_checkpoint", None) is plain

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..registry import LOOPS
 from ..utils.errors import ConfigError
@@ -156,3 +156,21 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 set_random_state(place["random_states"][get_rank()])
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as e:
             raise ConfigError(f"--resume: meta.place.random_states: {e}") from e
+
+
+def take_up_place(runner: Runner, checkpoint: dict) -> None:
+    """Let a resumed training go on in the middle of an epoch.
+
+    Args:
+        runner (Runner): The training. Without a `ResumableEpochLoop`, or if it is not
+            resumed, nothing is done.
+        checkpoint (dict): What it has loaded, whose `meta` may have a `place`.
+
+    Raises:
+        ConfigError: As in `ResumableEpochLoop.take_up`.
+    """
+    place = checkpoint.get("meta", {}).get("place")
+    if place is None or not runner._resume:
+        return
+    if isinstance(runner.train_loop, ResumableEpochLoop):
+        runner.train_loop.take_up(place)

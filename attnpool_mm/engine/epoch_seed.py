@@ -18,7 +18,8 @@ class EpochSeedHook(Hook):
     A checkpoint of MMEngine's holds no random state: what a resumed training draws
     (augmentations, dropout, proposals) differs from what the uninterrupted one would
     have drawn. With this hook in both, they draw the same, and on the CPU their
-    parameters are equal. The workers of the training's data loader start anew in
+    parameters are equal, where no gradients are accumulated over the end of an epoch:
+    those are in no checkpoint. The workers of the training's data loader start anew in
     every epoch, which costs a fork each. Without a seed in the config's `randomness`
     the one that the checkpoint keeps is used, for the order of the samples too.
 

@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from .checkpointing import AtomicCheckpointHook
-from .epoch_loop import ResumableEpochLoop
+from .epoch_loop import ResumableEpochLoop, take_up_place
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Seconds in which torchrun passes on what its processes have got themselves: from a
@@ -110,7 +110,8 @@ class StopOnSignalHook(Hook):
     step. While the model is validated it stops at once if a checkpoint has all of the
     training, and else after the validation. A checkpoint in the middle of an epoch
     needs `ResumableEpochLoop`; other loops that count epochs keep that of the last
-    whole epoch. Needs `AtomicCheckpointHook` to write one.
+    whole epoch. Needs `AtomicCheckpointHook` to write one. `stop_on_signal` registers
+    it.
 
     Args:
         watch (SignalWatch): Where the signal is noted. It waits as long as this hook
@@ -137,11 +138,7 @@ class StopOnSignalHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Find the place in the epoch from which a resumed training goes on."""
-        place = checkpoint.get("meta", {}).get("place")
-        if place is None or not runner._resume:
-            return
-        if isinstance(runner.train_loop, ResumableEpochLoop):
-            runner.train_loop.take_up(place)
+        take_up_place(runner, checkpoint)
 
     def after_train_iter(
         self,
@@ -166,10 +163,13 @@ class StopOnSignalHook(Hook):
         if signum:
             self._stop(runner, signum, 0, runner.iter)
 
-    def after_train(self, runner: Runner) -> None:
-        """What comes now is short, and the last checkpoint is written."""
+    def end_waiting(self, runner: Runner) -> None:
+        """Stop if a signal has come. The next one ends the process where it is."""
         self._watch.moment = "after the training"
         self._watch.waits = False
+        signum = self._agreed()
+        if signum:
+            self._stop(runner, signum, 0, runner.iter)
 
     def _agreed(self) -> int:
         """The signal that any of the processes got."""
@@ -195,6 +195,31 @@ class StopOnSignalHook(Hook):
         raise Interrupted(
             signum, f"after iteration {iters}, --resume takes {hook.last_ckpt}"
         )
+
+
+class _EndOfTrainingHook(Hook):
+    """Ends the waiting before other hooks measure what may take hours."""
+
+    priority = "HIGHEST"
+
+    def __init__(self, hook: StopOnSignalHook) -> None:
+        self._hook = hook
+
+    def after_train(self, runner: Runner) -> None:
+        """The last checkpoint is written."""
+        self._hook.end_waiting(runner)
+
+
+def stop_on_signal(runner: Runner, watch: SignalWatch) -> None:
+    """Let a training stop on a signal, so that it can go on.
+
+    Args:
+        runner (Runner): The training.
+        watch (SignalWatch): Where the signal is noted.
+    """
+    hook = StopOnSignalHook(watch)
+    runner.register_hook(hook)
+    runner.register_hook(_EndOfTrainingHook(hook))
 
 
 def _has_stepped(runner: Runner) -> bool:

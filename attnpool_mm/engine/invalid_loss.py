@@ -20,6 +20,8 @@ ADVICE = (
     "--amp, or a look at the data with train.py --check-data"
 )
 
+RUNNING = ("running_mean", "running_var")
+
 
 @HOOKS.register_module()
 class StopOnInvalidLossHook(Hook):
@@ -29,8 +31,9 @@ class StopOnInvalidLossHook(Hook):
     end of an epoch, the count is read, which waits for the device. The gradients are
     not looked at: mixed precision's loss scaling makes them overflow now and then.
 
-    A checkpoint whose parameters are not finite is never written, so that the last
-    good one stays. `tools/train.py` adds the hook, as `default_hooks.invalid_loss`.
+    A checkpoint whose parameters, or norms' running means and variances, are not finite
+    is never written, so that the last good one stays. `tools/train.py` adds the hook,
+    as `default_hooks.invalid_loss`.
 
     Args:
         patience (int): Invalid losses in a row that stop the run. Default: 5.
@@ -38,7 +41,7 @@ class StopOnInvalidLossHook(Hook):
 
     Raises:
         ConfigError: An argument is not an integer of at least 1; in the training, the
-            loss was invalid `patience` times in a row, or the parameters are.
+            loss was invalid `patience` times in a row, or the model is.
 
     Example:
         >>> hook = StopOnInvalidLossHook(patience=3, interval=10)
@@ -73,13 +76,13 @@ class StopOnInvalidLossHook(Hook):
             self._look(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Look at the count, and at the parameters if any loss was invalid."""
+        """Look at the count, and at the model if any loss was invalid."""
         if self._look(runner):
-            self._check_parameters(runner)
+            self._check_model(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse to write parameters that are not finite."""
-        self._check_parameters(runner)
+        """Refuse to write a model that is not finite."""
+        self._check_model(runner)
 
     def _look(self, runner: Runner) -> int:
         """The most invalid losses in a row since the last look, on any device."""
@@ -91,15 +94,15 @@ class StopOnInvalidLossHook(Hook):
             raise self._error(runner, f"the loss is NaN or infinite, {count} times")
         return count
 
-    def _check_parameters(self, runner: Runner) -> None:
-        bad = [
-            name
-            for name, parameter in runner.model.named_parameters()
-            if parameter.requires_grad and not bool(parameter.isfinite().all())
-        ]
+    def _check_model(self, runner: Runner) -> None:
+        model = runner.model
+        values = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        # An overflow of mixed precision, whose step is skipped, stays in these for ever
+        values |= {n: b for n, b in model.named_buffers() if n.endswith(RUNNING)}
+        bad = [name for name, v in values.items() if not bool(v.isfinite().all())]
         if bad:
-            what = f"{len(bad)} parameters are NaN or infinite, such as {bad[0]}"
-            raise self._error(runner, what)
+            what = f"{len(bad)} parameters or statistics are NaN or infinite, such as "
+            raise self._error(runner, what + bad[0])
 
     def _error(self, runner: Runner, what: str) -> ConfigError:
         pointer = Path(runner.work_dir, "last_checkpoint")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -25,7 +25,8 @@ class RobustnessHook(Hook):
     (not the averaged ones of an `EMAHook`). The log gets one record, in percent:
     `shift_consistency`, `corruption/NAME` and `corruption/mean`. A training that is
     resumed after its last epoch is measured again. With several processes, the first
-    measures and the others wait.
+    measures, and the others do not wait for it, which a long measurement would let
+    time out.
 
     Args:
         num_images (int | None): How many test images, spread evenly. Default: all.
@@ -81,12 +82,12 @@ class RobustnessHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Measure, and log it."""
-        if is_main_process():
-            model = runner.model
-            if is_model_wrapper(model):  # its forward passes would wait for the others
-                model = model.module
-            measured = measure_robustness(model, self._images, **self.options)
-            text = ", ".join(f"{name}: {v:.2f}" for name, v in measured.items())
-            runner.logger.info(f"Robustness in percent: {text}")
-            runner.visualizer.add_scalars(measured, step=runner.iter)
-        barrier()
+        if not is_main_process():
+            return
+        model = runner.model
+        if is_model_wrapper(model):  # its forward passes would wait for the others
+            model = model.module
+        measured = measure_robustness(model, self._images, **self.options)
+        text = ", ".join(f"{name}: {v:.2f}" for name, v in measured.items())
+        runner.logger.info(f"Robustness in percent: {text}")
+        runner.visualizer.add_scalars(measured, step=runner.iter)

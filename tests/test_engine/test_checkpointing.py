@@ -7,6 +7,7 @@ import pytest
 import torch
 from kill_points import forked, kill_at
 from mmengine.hooks import Hook
+from mmengine.runner._flexible_runner import FlexibleRunner
 from trainings import Recorder, make_runner, train
 
 from attnpool_mm.checkpoint import load_checkpoint_file
@@ -95,6 +96,66 @@ def test_no_moment_is_without_a_checkpoint(tmp_path):
         assert torch.equal(resumed.weight, whole.weight), what
         more = {"best_acc_epoch_1.pth"} if moment == 32 else set()
         assert names(folder) == names(tmp_path / "whole") | more, what
+
+
+class Died(Exception):
+    """A training ends without a chance to write anything."""
+
+
+def die():
+    raise Died
+
+
+@pytest.mark.parametrize("interval", [1, 3, 4])  # 4 is an epoch
+def test_files_of_iterations_go_on_within_an_epoch(tmp_path, interval):
+    keys = hooks(interval=interval, by_epoch=False)
+    whole = train(tmp_path / "whole", **keys)
+    with pytest.raises(Died):
+        train(tmp_path / "died", Recorder({7: die}), **keys)
+    found, _ = find_resumable(tmp_path / "died")
+    done = 7 // interval * interval
+    assert found.endswith(f"iter_{done}.pth")
+    second = train(tmp_path / "died", resume=True, load_from=found, **keys)
+    assert second.own == whole.own[done:]
+    assert torch.equal(second.weight, whole.weight)
+    assert names(tmp_path / "died") == names(tmp_path / "whole")
+
+
+class TestFlexibleRunner:
+    """It counts by itself, and its strategy writes in place."""
+
+    keys = dict(
+        kind=FlexibleRunner,
+        strategy=dict(type="SingleDeviceStrategy"),
+        validate=True,
+        **hooks(max_keep_ckpts=1, save_best="acc"),
+    )
+
+    def test_a_resumed_training_trains_all_epochs(self, tmp_path):
+        whole = train(tmp_path / "whole", **self.keys)
+        saved = load_checkpoint_file(tmp_path / "whole/epoch_3.pth")["meta"]
+        assert (saved["epoch"], saved["iter"]) == (3, 12)
+        with pytest.raises(Died):
+            train(tmp_path / "died", Recorder({9: die}), **self.keys)
+        found, _ = find_resumable(tmp_path / "died")
+        assert found.endswith("epoch_2.pth")
+        second = train(tmp_path / "died", resume=True, load_from=found, **self.keys)
+        assert second.own == whole.own[8:]
+        assert torch.equal(second.weight, whole.weight)
+
+    def test_no_moment_is_without_a_checkpoint(self, tmp_path):
+        keys = {**self.keys, "train_cfg": dict(by_epoch=True, max_epochs=2)}
+        statuses = set()
+        for moment in range(10, 28):
+            folder = tmp_path / str(moment)
+
+            def killed(moment=moment, folder=folder):
+                kill_at(moment, folder)
+                train(folder, **keys)
+
+            statuses.add(forked(killed))
+            assert find_resumable(folder)[0], moment
+        assert statuses == {-signal.SIGKILL, 0}  # up to the end
 
 
 def test_what_a_dead_run_left_is_cleared(tmp_path):

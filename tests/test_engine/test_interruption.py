@@ -10,11 +10,12 @@ from datetime import timedelta
 import pytest
 import torch
 from kill_points import forked
+from mmengine.hooks import Hook
 from trainings import Recorder, make_runner, train
 
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.engine import launch
-from attnpool_mm.engine.interruption import Interrupted, SignalWatch, StopOnSignalHook
+from attnpool_mm.engine.interruption import Interrupted, SignalWatch, stop_on_signal
 from attnpool_mm.engine.newest_checkpoint import find_resumable
 from attnpool_mm.utils.errors import ConfigError
 
@@ -29,7 +30,7 @@ def run(folder, at=None, **keys):
     model, stop = Recorder(at), None
     runner = make_runner(folder, model, **keys)
     with SignalWatch() as watch:
-        runner.register_hook(StopOnSignalHook(watch))
+        stop_on_signal(runner, watch)
         try:
             runner.train()
         except Interrupted as interrupted:
@@ -217,13 +218,48 @@ def test_a_validation_is_broken_off_where_nothing_is_lost(
     model = Validated()
     runner = make_runner(tmp_path / "run", model, **keys)
     with pytest.raises(Interrupted), SignalWatch() as watch:
-        runner.register_hook(StopOnSignalHook(watch))
+        stop_on_signal(runner, watch)
         runner.train()
     assert model.validations == seen
     found, _ = find_resumable(tmp_path / "run")
     assert os.path.basename(found).startswith(file)
     second, _ = go_on(tmp_path / "run", **keys)
     assert torch.equal(second.weight, whole.weight) and len(second.own) == 4
+
+
+class Ends(Hook):
+    """Gets a signal in a method, of the last epoch."""
+
+    def __init__(self, method):
+        setattr(self, method, self.send)
+
+    def send(self, runner):
+        if runner.iter >= 11:
+            send()()
+
+
+@pytest.mark.parametrize(
+    ("method", "file"), [("after_train_epoch", "epoch_3.pth"), ("after_train", None)]
+)
+def test_a_signal_after_the_last_iteration_is_obeyed(tmp_path, capfd, method, file):
+    """Not swallowed while other hooks measure, which may take hours."""
+    slept = []
+
+    class Measures(Hook):
+        def after_train(self, runner):
+            slept.append(runner)
+
+    def job():
+        hooks = [*EMA, Ends(method), Measures()]
+        _, stop = run(tmp_path / "run", custom_hooks=hooks, default_scope="mmengine")
+        assert not slept and file in stop.message
+        os._exit(stop.code)
+
+    assert forked(job) == 143
+    error = capfd.readouterr().err
+    assert file or error.splitlines() == ["stopped by SIGTERM: after the training"]
+    second, stop = go_on(tmp_path / "run")
+    assert stop is None and second.own == []
 
 
 def test_an_epoch_of_another_length_is_refused(tmp_path):

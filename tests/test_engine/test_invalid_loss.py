@@ -117,6 +117,21 @@ def test_the_last_good_checkpoint_is_kept(train, tmp_path):
     assert [path.name for path in tmp_path.glob("*.pth")] == ["epoch_1.pth"]
 
 
+def test_broken_statistics_are_no_good_checkpoint(train, tmp_path):
+    """An overflow in mixed precision, whose step is skipped, stays in a norm's."""
+
+    class Overflows(Hook):
+        def before_train_epoch(self, runner):
+            if runner.epoch == 0:
+                runner.model.norm = nn.BatchNorm1d(2)
+            if runner.epoch == 1:
+                runner.model.norm(torch.tensor([[INF, 0.0], [1.0, 2.0]]))
+
+    with pytest.raises(ConfigError, match="norm.running_mean.*epoch_1.pth"):
+        train([0.5, 0.5], None, [Overflows()], epochs=3, interval=1)
+    assert [path.name for path in tmp_path.glob("*.pth")] == ["epoch_1.pth"]
+
+
 def test_no_broken_checkpoint_between_two_looks(train, tmp_path):
     """Checkpoints of iterations, which come before the hook looks."""
     with pytest.raises(ConfigError, match="weight.*iter_2.pth"):
