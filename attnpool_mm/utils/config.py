@@ -25,9 +25,11 @@ RESIZING = {
     "Resize": "scale",
     "ResizeEdge": "scale",
     "CenterCrop": "crop_size",
+    "torchvision/Resize": "size",
     "torchvision/CenterCrop": "size",
 }
 CROPPING = {"RandomCrop": "crop_size", "RandomResizedCrop": "scale"}
+HEIGHT_FIRST = ("torchvision/Resize", "torchvision/CenterCrop", *CROPPING)
 # Neither MMPretrain nor MMDetection has such a registry of its own
 UNSCOPED = (FUNCTIONS, STRATEGIES)
 RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
@@ -177,7 +179,7 @@ def _last_size(cfg: Config, loader: str, arguments: dict[str, str]) -> Any:
                 size = given
                 if isinstance(size, int):
                     continue
-                if name == "RandomCrop":  # alone in giving the height first
+                if name in HEIGHT_FIRST:
                     size = (size[1], size[0])
                 if step.get("keep_ratio"):
                     size = (max(size), min(size))

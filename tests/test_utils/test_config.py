@@ -73,6 +73,8 @@ def test_data_sets_in_wrappers():
     ([dict(type="Resize", scale=96), PACK], (96, 96)),
     ([dict(type="Resize", scale=96), dict(type="CenterCrop", crop_size=(64, 48))],
      (48, 64)),
+    ([dict(type="torchvision/Resize", size=(64, 48))], (64, 48)),
+    ([dict(type="torchvision/CenterCrop", size=(64, 48))], (64, 48)),
 ])  # fmt: skip
 def test_image_size_of_the_test_pipeline(pipeline, size):
     train = loader(dict(type="RandomCrop", crop_size=7))
@@ -86,6 +88,7 @@ def test_image_size_of_the_test_pipeline(pipeline, size):
 @pytest.mark.parametrize("step, size", [
     (dict(type="RandomCrop", crop_size=(24, 32), padding=4), (24, 32)),
     (dict(type="RandomResizedCrop", scale=96), (96, 96)),
+    (dict(type="RandomResizedCrop", scale=(24, 32)), (24, 32)),
 ])  # fmt: skip
 def test_image_size_of_the_training_pipeline(step, size):
     """Where the test images stay as they are, as CIFAR's do."""
