@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -128,8 +129,10 @@ def by_url(path, place):
     os.environ["TORCH_HOME"] = str(place.folder / "torch")
     folder = Path(torch.hub.get_dir(), "checkpoints")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / path.name).write_bytes(path.read_bytes())
-    CheckpointLoader.load_checkpoint(f"https://host.invalid/{path.name}?a=1", "cpu")
+    content = path.read_bytes()
+    name = f"a-{sha256(content).hexdigest()[:8]}.pth"
+    (folder / name).write_bytes(content)
+    CheckpointLoader.load_checkpoint(f"https://host.invalid/{name}?a=1", "cpu")
 
 
 def by_init_cfg(path, place):

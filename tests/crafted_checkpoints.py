@@ -4,6 +4,7 @@ Each is made out of a good checkpoint and is to be refused in one line, or to lo
 do no harm: no file `ran` appears, and the folder `victim` stays.
 """
 
+import codecs
 import io
 import os
 import pickle
@@ -300,6 +301,33 @@ def nested(depth=100_000):
     return b"]" * depth + b"a" * (depth - 1)
 
 
+def repeated(function, arguments, count, opcodes=b"h\xc8h\xc9R"):
+    """A list of what is called and of its results, of five bytes each by default."""
+    function, arguments = pickled(function)[2:-1], pickled(arguments)[2:-1]
+    start = b"](" + function + b"q\xc8" + arguments + b"q\xc9"
+    return Opcodes(start + opcodes * count + b"e")
+
+
+def many_storages(base, traps):
+    """The older format, with one storage referred to very often."""
+    storage = Stored()
+    storage.id += (None,)
+    value = {"state_dict": {}, "extra": repeated(None, storage.id, 10**6, b"h\xc9Q")}
+    parts = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, value, ["0"]]
+    return b"".join(map(pickled, parts)) + struct.pack("<q2f", 2, 1, 2)
+
+
+def many_sizes(count=500_000):
+    """A tuple of one number of 2000 bits, whose product takes hours."""
+    number = pickled(2**2000)[2:-1] + b"q\xc8"
+    return Opcodes(b"(" + number + b"h\xc8" * count + b"t")
+
+
+def long_texts(count=100_000):
+    """A list of one text, which is ten billion letters if it is written out."""
+    return ["a" * 100_000] * count
+
+
 def colliding(count=2000):
     """Integers that have the same hash."""
     modulus = 2**61 - 1
@@ -452,6 +480,10 @@ CASES: dict[str, tuple[str, Callable]] = {
     ),
     "storage of negative size": (REFUSED, forged(tensor(Stored(-2)))),
     "storage that is not there": (REFUSED, forged(tensor(Stored(key="../../1")))),
+    "storage of a name with escapes": (
+        REFUSED,
+        forged(tensor(Stored(key="\x1b[2J\n"))),
+    ),
     "storage of two types": (
         REFUSED,
         forged([tensor(), tensor(Stored(1, kind=torch.DoubleStorage), size=(1,))]),
@@ -524,6 +556,63 @@ CASES: dict[str, tuple[str, Callable]] = {
     "noise": (REFUSED, lambda b, t: random.Random(0).randbytes(5000)),
     "nothing": (REFUSED, lambda b, t: b""),
     "a text": (REFUSED, lambda b, t: b"<html>404</html>\n"),
+    # what takes far more memory than the file
+    "bytes many times": (
+        REFUSED,
+        forged(repeated(codecs.encode, ("a" * 200_000, "latin1"), 20_000)),
+    ),
+    "sets many times": (REFUSED, forged(repeated(set, ([*range(10_000)],), 10_000))),
+    "histories many times": (
+        REFUSED,
+        forged(
+            repeated(
+                HistoryBuffer,
+                history(np.zeros(99_999), np.zeros(99_999), 10**6).state,
+                *(5000, b"h\xc8)\x81h\xc9b"),
+            )
+        ),
+    ),
+    "empty tensors many times": (
+        REFUSED,
+        forged(
+            repeated(
+                UTILS._rebuild_tensor_v2,
+                (Stored(), 0, (0,) * 16, (1,) * 16, False, OrderedDict()),
+                800_000,
+            )
+        ),
+    ),
+    "storages many times": (REFUSED, many_storages),
+    "a list a million times in itself": (
+        REFUSED,
+        forged(Opcodes(b"]q\xc8(" + b"h\xc8" * 900_000 + b"e")),
+    ),
+    "pairs out of a tensor": (
+        REFUSED,
+        forged(Call(OrderedDict, tensor(size=(5 * 10**6, 2), stride=(0, 0)))),
+    ),
+    "sizes out of a tensor": (
+        REFUSED,
+        forged(tensor(size=tensor(size=(10**7,), stride=(0,)))),
+    ),
+    "array of many sizes": (REFUSED, forged(array(shape=many_sizes()))),
+    "number type of many fields": (REFUSED, forged(dtype(",".join(["f8"] * 10**6)))),
+    "tensor of a type of long texts": (
+        REFUSED,
+        forged(
+            Call(
+                UTILS._rebuild_tensor_v3,
+                *(Stored(8, kind=torch.UntypedStorage), 0, (2,), (1,), False),
+                *(OrderedDict(), long_texts()),
+            )
+        ),
+    ),
+    "attribute of long texts": (
+        REFUSED,
+        forged(Call(getattr, HistoryBuffer, long_texts())),
+    ),
+    "storage of long texts": (REFUSED, forged(Stored(long_texts()))),
+    "best_ckpt of long texts": (REFUSED, hub("best_ckpt", lambda t: long_texts())),
     # paths
     "best_ckpt elsewhere": (LOADS, hub("best_ckpt", lambda t: str(t.victim))),
     "best_ckpt by a detour": (
@@ -569,6 +658,7 @@ CASES: dict[str, tuple[str, Callable]] = {
     "log_scalars a text": (REFUSED, odd("message_hub.log_scalars", "x")),
     "log_scalars of texts": (LOADS, odd("message_hub.log_scalars", {"loss": "x"})),
     "best_score a text": (REFUSED, hub("best_score", "high")),
+    "best_score of a name with escapes": (REFUSED, hub("best_score\x1b[2J\n", "high")),
     "classes of numbers": (REFUSED, odd("meta.dataset_meta", {"classes": [1]})),
     "dataset_meta a text": (REFUSED, odd("meta.dataset_meta", "x")),
     "optimizer a list": (REFUSED, odd("optimizer", [])),
@@ -598,6 +688,24 @@ CASES: dict[str, tuple[str, Callable]] = {
 }
 
 
+# What takes more than gigabytes, or hours, if nothing counts them, and what is said
+LARGER = "its objects are much larger than the file"
+LARGE = {
+    "bytes many times": LARGER,
+    "sets many times": LARGER,
+    "histories many times": LARGER,
+    "empty tensors many times": LARGER,
+    "storages many times": LARGER,
+    "a list a million times in itself": "nested without end",
+    "pairs out of a tensor": "no pairs",
+    "sizes out of a tensor": "unknown layout",
+    "array of many sizes": "unknown layout",
+    "number type of many fields": "unknown type",
+    "tensor of a type of long texts": LARGER,
+    "attribute of long texts": LARGER,
+    "storage of long texts": "no count",
+    "best_ckpt of long texts": "texts are too long",
+}
 # One or more of each kind, for entry points that take seconds
 CORE = (
     *("os.system", "attribute of a class", "a module", "pickle protocol 4"),
@@ -609,6 +717,7 @@ CORE = (
     *("sparse tensor of wrong indices", "histories of unequal lengths"),
     *("compressed entries", "overlapping entries", "tensor of stride zero"),
     *("shared lists", "deep lists", "keys of one hash", "cut off", "noise"),
+    "bytes many times",
     *("best_ckpt elsewhere", "best_ckpt the run's folder"),
     *("keep_ckpt_ids with a path", "config in the training's state"),
     *("config of older MMEngine", "state_dict a text", "integer keys"),

@@ -156,7 +156,7 @@ def read_results(path: str | Path) -> Results:
     path = Path(path)
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path}: it cannot be read: {error}") from error
     return parse_results(content, path.stem)
 

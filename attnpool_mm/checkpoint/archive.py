@@ -17,6 +17,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 STREAM_VERSION = 1001
 ENCRYPTED = 0x1
+MAX_KEY = 50  # letters of a storage's name in a message
 
 
 class NotACheckpointError(ValueError):
@@ -37,6 +38,11 @@ class StorageId:
         """Bytes of the storage."""
         return self.numel * (self.dtype.itemsize if self.dtype else 1)
 
+    @property
+    def short(self) -> str:
+        """The name in the file, for messages."""
+        return ascii(self.key[:MAX_KEY])[1:-1]
+
     @classmethod
     def of(cls, identity: Any) -> "StorageId":
         """Read a persistent id of PyTorch's.
@@ -56,7 +62,7 @@ class StorageId:
         if dtype is None and kind.path != "torch.storage.UntypedStorage":
             raise RefusedError(f"it has a storage of the type {kind.path}")
         if type(numel) is not int or numel < 0:
-            raise RefusedError(f"it has a storage of {numel} elements")
+            raise RefusedError("it has a storage whose size is no count")
         return cls(key, dtype, location, numel)
 
 
@@ -101,7 +107,7 @@ def _read_zip(file: BinaryIO, size: int, map_location: Any) -> Any:
             if name.key not in storages:
                 entry = entries.get(f"{root}data/{name.key}")
                 if name.nbytes != (entry.file_size if entry else 0):
-                    raise RefusedError(f"its storage {name.key} is of another size")
+                    raise RefusedError(f"its storage {name.short} is of another size")
                 data = torch.empty(name.nbytes, dtype=torch.uint8)
                 if entry:
                     with archive.open(entry) as record:
@@ -109,8 +115,8 @@ def _read_zip(file: BinaryIO, size: int, map_location: Any) -> Any:
                 storages[name.key] = _placed(name, data, map_location)
             return _same_type(storages[name.key], name)
 
-        stream = io.BytesIO(archive.read(pickled))
-        return read_pickle(stream, Rebuilder(size).vocabulary(), load)
+        stream, made = io.BytesIO(archive.read(pickled)), Rebuilder(size)
+        return read_pickle(stream, made.vocabulary(), made.charged(load))
 
 
 def _checked_entries(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -135,17 +141,21 @@ def _read_stream(file: BinaryIO, size: int, map_location: Any) -> Any:
     The storages stand behind the pickle that names them, so it is read twice.
     """
     names: dict[str, StorageId] = {}
+    named = 0  # bytes of them
 
     def note(identity: Any) -> Storage:
+        nonlocal named
         name = StorageId.of(identity)
-        names.setdefault(name.key, name)
-        if sum(known.nbytes for known in names.values()) > size:
+        if names.setdefault(name.key, name) is name:
+            named += name.nbytes
+        if named > size:
             raise RefusedError("its storages are larger than the file")
         data = torch.empty(name.nbytes, dtype=torch.uint8, device="meta")
         return Storage(data, name.dtype)
 
     def read(load: Callable[[Any], Any]) -> Any:
-        return read_pickle(file, Rebuilder(size).vocabulary(), load)
+        made = Rebuilder(size)
+        return read_pickle(file, made.vocabulary(), made.charged(load))
 
     if read(_refuse_storage) != STREAM_MAGIC:
         raise NotACheckpointError("not a PyTorch checkpoint")
@@ -157,8 +167,10 @@ def _read_stream(file: BinaryIO, size: int, map_location: Any) -> Any:
     storages = {}
     for key in read(_refuse_storage):
         (numel,) = struct.unpack("<q", file.read(8))
-        if key not in names or numel != names[key].numel:
-            raise RefusedError(f"its storage {key} is of another size")
+        if type(key) is not str or key not in names:
+            raise RefusedError("it has a storage without a name")
+        if numel != names[key].numel:
+            raise RefusedError(f"its storage {names[key].short} is of another size")
         data = torch.empty(names[key].nbytes, dtype=torch.uint8)
         _read_into(file, data)
         storages[key] = _placed(names[key], data, map_location)
@@ -182,7 +194,7 @@ def _read_into(source: BinaryIO, data: Tensor) -> None:
 
 def _same_type(storage: Storage, name: StorageId) -> Storage:
     if storage.dtype != name.dtype:
-        raise RefusedError(f"its storage {name.key} has two types")
+        raise RefusedError(f"its storage {name.short} has two types")
     return storage
 
 

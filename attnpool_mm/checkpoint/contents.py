@@ -22,6 +22,8 @@ from .pickled import RefusedError
 MAX_DEPTH = 100
 MAX_NAME = 1000
 MAX_OBJECTS = 1_000_000
+MAX_LETTERS = 2**26  # of all texts and keys
+MAX_SHOWN = 200
 CONTAINERS = (dict, OrderedDict, Counter, list, tuple, set)
 LEAVES = (
     *(type(None), bool, int, float, complex, str, bytes),
@@ -47,20 +49,31 @@ def check_plain(value: Any) -> None:
     Raises:
         RefusedError: It does not.
     """
-    waiting, count = [(value, 0)], 0
+    waiting, objects, letters = [(value, 0)], 1, 0
     while waiting:
         item, depth = waiting.pop()
-        count += 1
-        if count > MAX_OBJECTS or depth > MAX_DEPTH:
-            raise RefusedError("it is nested without end, or too deeply")
-        if type(item) in (dict, OrderedDict, Counter):
-            waiting += ((inner, depth + 1) for inner in item.values())
-            if hasattr(item, "_metadata"):
-                waiting.append((item._metadata, depth + 1))
-        elif type(item) in CONTAINERS:
-            waiting += ((inner, depth + 1) for inner in item)
+        if type(item) in CONTAINERS:
+            inner = _values(item)
+            # Before they wait: a list may have itself in it a million times
+            objects += len(inner)
+            if objects > MAX_OBJECTS or depth >= MAX_DEPTH:
+                raise RefusedError("it is nested without end, or too deeply")
+            waiting += ((value, depth + 1) for value in inner)
+            if isinstance(item, dict):
+                letters += sum(len(key) for key in item if type(key) is str)
+        elif type(item) in (str, bytes):
+            letters += len(item)
         elif type(item) not in LEAVES and not isinstance(item, np.generic):
             raise RefusedError(f"it has a {type(item).__name__} where data should be")
+        if letters > MAX_LETTERS:
+            raise RefusedError("its texts are too long")
+
+
+def _values(container: Any) -> list:
+    if not isinstance(container, dict):
+        return list(container)
+    metadata = [container._metadata] if hasattr(container, "_metadata") else []
+    return [*container.values(), *metadata]
 
 
 def check_contents(
@@ -134,8 +147,8 @@ def _check_hub(hub: dict) -> None:
     for key, value in info.items():
         if key.startswith("best_score") and not _is_number(value):
             raise OddContentsError(
-                f"message_hub.runtime_info.{key} is a {type(value).__name__}, a number "
-                "is expected"
+                f"message_hub.runtime_info.{_shown(key)[1:-1]} is a "
+                f"{type(value).__name__}, a number is expected"
             )
     steps = info.get("keep_ckpt_ids", [])
     _expect(steps, list, "message_hub.runtime_info.keep_ckpt_ids")
@@ -163,8 +176,15 @@ def _drop_paths(hub: dict, work_dir: str | os.PathLike | None) -> dict[str, str]
             del info[key]
             hub.get("resumed_keys", {}).pop(key, None)
             if value is not None:
-                dropped[key] = f"{value!r:.200}"
+                dropped[key] = _shown(value)
     return dropped
+
+
+def _shown(value: Any) -> str:
+    """A text as Python writes it, its start alone; of anything else its type."""
+    if type(value) not in (str, bytes):
+        return f"a {type(value).__name__}"
+    return ascii(value[:MAX_SHOWN])[:MAX_SHOWN]
 
 
 def _names_path(key: str, value: Any) -> bool:

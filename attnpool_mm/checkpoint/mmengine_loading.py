@@ -2,9 +2,14 @@
 
 import io
 import os
+import re
+from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
+from uuid import uuid4
 
 import torch
 from mmengine.dist import barrier, get_dist_info
@@ -17,6 +22,11 @@ from .loading import FORCE_SAFE, load_checkpoint_file, load_stream
 
 FORCE_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 WEB = ("http://", "https://")
+# At the end of names such as resnet50-11ad3fa6.pth, but no date
+DIGEST = re.compile(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$")
+URL_DIGITS = 16
+SECONDS = 60  # without a byte, until a server counts as lost
+PART = 2**17  # bytes
 
 
 def use_safe_loading(
@@ -118,12 +128,77 @@ def _known(filename: str, known: dict[str, str]) -> str:
 
 def _download(url: str) -> Path:
     """Fetch `url` into PyTorch's hub folder, once for all processes."""
-    file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
-    rank, _ = get_dist_info()
-    for turn in (True, False):
-        if turn == (rank == 0) and not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), progress=os.isatty(0))
-        if turn:
-            barrier()  # machines with a folder of their own download after rank 0
+    try:
+        file, digest = _place(url)
+        rank, _ = get_dist_info()
+        for turn in (True, False):
+            if turn == (rank == 0) and not _is_whole(file, digest):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                _fetch(url, file, digest)
+            if turn:
+                barrier()  # machines with a folder of their own download after rank 0
+    except (OSError, HTTPException, ValueError) as error:
+        reason = f"{' '.join(str(error).split()) or type(error).__name__:.200}"
+        raise ConfigError(
+            f"checkpoint {url}: a download failed ({reason}); the path of a file is "
+            "accepted, too"
+        ) from error
     return file
+
+
+def _place(url: str) -> tuple[Path, str]:
+    """Where a download lies, and how its SHA-256 starts; that is '' if not known.
+
+    A name with a digest, as PyTorch and OpenMMLab publish their weights, stands for one
+    content: it lies where `torch.hub` and MMEngine look for it, for them too. Of other
+    names there is one on every server: they lie in a folder for each URL, which those
+    two do not read, as we do not read what they have under the mere name.
+    """
+    folder = Path(torch.hub.get_dir(), "checkpoints")
+    name = Path(urlparse(url).path).name or "checkpoint"
+    if found := DIGEST.search(name):
+        return folder / name, found[1]
+    return folder / sha256(url.encode()).hexdigest()[:URL_DIGITS] / name, ""
+
+
+def _is_whole(file: Path, digest: str) -> bool:
+    """Whether a file is there, with the content that its name says."""
+    if not digest or not file.is_file():
+        return file.is_file()
+    found = sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(PART):
+            found.update(part)
+    return found.hexdigest().startswith(digest)
+
+
+def _fetch(url: str, file: Path, digest: str) -> None:
+    """Download a file; what does not come whole leaves nothing.
+
+    `torch.hub.download_url_to_file` takes a lost connection for the end of the file.
+
+    Raises:
+        OSError: The download failed, was cut short, or is not what the name says.
+        HTTPException: The server does not speak HTTP.
+        ValueError: The URL is none.
+    """
+    request = Request(url, headers={"User-Agent": "torch.hub"})  # as `torch.hub` does
+    partial = file.with_name(f"{uuid4().hex}.partial")
+    try:
+        with urlopen(request, timeout=SECONDS) as source, partial.open("xb") as target:
+            length = source.headers.get("Content-Length")
+            expected = int(length) if length else None
+            with torch.hub.tqdm(
+                total=expected, disable=not os.isatty(0), unit="B", unit_scale=True
+            ) as bar:
+                while part := source.read(PART):
+                    target.write(part)
+                    bar.update(len(part))
+        size = partial.stat().st_size
+        if expected not in (None, size):
+            raise OSError(f"it ended after {size} of {expected} bytes")
+        if not _is_whole(partial, digest):
+            raise OSError(f"its SHA-256 does not start with {digest}, as its name says")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

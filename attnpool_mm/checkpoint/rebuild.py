@@ -1,12 +1,14 @@
 """What the names in a checkpoint stand for: functions that check what they are given.
 
 Tensors lie inside their storage, arrays hold numbers of their own, in as many bytes
-as their shape says, and nothing is larger than a bound.
+as their shape says. What the functions make together is not larger than a bound: a
+pickle can give one of them the same long argument again and again, in five bytes.
 """
 
 import math
 import re
 from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +19,13 @@ from torch import Tensor, nn
 
 from .pickled import Name, RefusedError, Vocabulary, checked_keys
 
-MARGIN = 64 * 2**20  # bytes that tensors may have more than a file's size explains
+MARGIN = 64 * 2**20  # bytes that objects may have more than a file's size explains
 SHARING = 8  # how many tensors over one storage are not out of the ordinary
+OBJECT = 256  # bytes that a function's result, or a storage, takes beside its contents
+ENTRY = 64  # bytes that an entry of a container takes
+SIZED = (tuple, list, dict, OrderedDict, Counter, set, torch.Size)
 MAX_DIMS = 64  # PyTorch's
+MAX_CODE = 8  # letters of NumPy's name of a type of numbers, such as "f8"
 STATISTICS = ("min", "max", "current", "mean")
 STORAGES = {
     "FloatStorage": torch.float32,
@@ -73,46 +79,77 @@ class Rebuilder:
     """Makes the objects of one checkpoint.
 
     Args:
-        size (int): Bytes of the file, which bound those of its tensors.
+        size (int): Bytes of the file, which bound those of its objects.
     """
 
     def __init__(self, size: int) -> None:
         self.left = SHARING * size + MARGIN
+
+    def charge(self, nbytes: int) -> None:
+        """Count bytes that are about to be taken.
+
+        Raises:
+            RefusedError: Together they are more than the file's size explains.
+        """
+        self.left -= nbytes
+        if self.left < 0:
+            raise RefusedError("its objects are much larger than the file")
+
+    def charged(self, function: Callable) -> Callable:
+        """A function that is charged for its arguments before it runs.
+
+        What it makes is no larger than they are, but for tensors.
+        """
+
+        def call(*arguments: Any) -> Any:
+            self.charge(OBJECT + sum(map(_weight, arguments)))
+            return function(*arguments)
+
+        return call
+
+    def _all_charged(self, table: Mapping[Hashable, Callable]) -> dict:
+        return {key: self.charged(function) for key, function in table.items()}
 
     def vocabulary(self) -> Vocabulary:
         """Every name that a checkpoint may have."""
         storages = ("torch.storage.UntypedStorage", *(f"torch.{s}" for s in STORAGES))
         return Vocabulary(
             constants=DTYPES | {name: Name(name) for name in storages},
-            functions={
-                "collections.OrderedDict": _ordered_dict,
-                "collections.Counter": _counter,
-                "builtins.set": _set,
-                "builtins.bytes": lambda: b"",
-                "builtins.complex": _complex,
-                "builtins.getattr": _statistic,
-                "_codecs.encode": _encode,
-                "numpy.dtype": _dtype,
-                "numpy.core.multiarray._reconstruct": _empty_array,
-                "numpy.core.multiarray.scalar": _scalar,
-                "torch.Size": _size,
-                "torch.device": _device,
-                "torch._utils._rebuild_tensor": self.tensor,
-                "torch._utils._rebuild_tensor_v2": self.tensor,
-                "torch._utils._rebuild_tensor_v3": self.tensor_of_type,
-                "torch._utils._rebuild_parameter": _parameter,
-            },
-            classes={
-                HISTORY_BUFFER: lambda: HistoryBuffer(),
-                # named by arrays, never called
-                "numpy.ndarray": _refuse,
-            },
-            states={
-                OrderedDict: _set_metadata,
-                HistoryBuffer: _set_history,
-                np.ndarray: _fill_array,
-                _DType: _DType.set_state,
-            },
+            functions=self._all_charged(
+                {
+                    "collections.OrderedDict": _ordered_dict,
+                    "collections.Counter": _counter,
+                    "builtins.set": _set,
+                    "builtins.bytes": lambda: b"",
+                    "builtins.complex": _complex,
+                    "builtins.getattr": _statistic,
+                    "_codecs.encode": _encode,
+                    "numpy.dtype": _dtype,
+                    "numpy.core.multiarray._reconstruct": _empty_array,
+                    "numpy.core.multiarray.scalar": _scalar,
+                    "torch.Size": _size,
+                    "torch.device": _device,
+                    "torch._utils._rebuild_tensor": self.tensor,
+                    "torch._utils._rebuild_tensor_v2": self.tensor,
+                    "torch._utils._rebuild_tensor_v3": self.tensor_of_type,
+                    "torch._utils._rebuild_parameter": _parameter,
+                }
+            ),
+            classes=self._all_charged(
+                {
+                    HISTORY_BUFFER: lambda: HistoryBuffer(),
+                    # named by arrays, never called
+                    "numpy.ndarray": _refuse,
+                }
+            ),
+            states=self._all_charged(
+                {
+                    OrderedDict: _set_metadata,
+                    HistoryBuffer: _set_history,
+                    np.ndarray: _fill_array,
+                    _DType: _DType.set_state,
+                }
+            ),
         )
 
     def tensor(
@@ -144,6 +181,8 @@ class Rebuilder:
         metadata: Any = None,
     ) -> Tensor:
         """A tensor of a type for which PyTorch has no storage type."""
+        if type(dtype) is not torch.dtype:
+            raise RefusedError("it has a tensor of an unknown type")
         if storage.dtype or not WITHOUT_STORAGE_TYPE.fullmatch(str(dtype)):
             raise RefusedError(f"it has a tensor of the type {dtype}")
         return self._tensor(
@@ -163,8 +202,8 @@ class Rebuilder:
     ) -> Tensor:
         if type(storage) is not Storage or hooks or metadata:
             raise RefusedError("it has a tensor with hooks or other additions")
-        counts = _counts((offset, *size, *stride))
-        if len(size) != len(stride) or len(size) > MAX_DIMS:
+        counts = (*_counts((offset,)), *_counts(size), *_counts(stride))
+        if len(size) != len(stride):
             raise RefusedError("it has a tensor of an unknown layout")
         numel = storage.data.numel() // dtype.itemsize
         last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
@@ -172,9 +211,7 @@ class Rebuilder:
             last = offset - 1
         if max(counts) >= 2**62 or last >= numel:
             raise RefusedError("it has a tensor that reaches beyond its storage")
-        self.left -= math.prod(size) * dtype.itemsize
-        if self.left < 0:
-            raise RefusedError("its tensors are much larger than the file")
+        self.charge(math.prod(size) * dtype.itemsize)
         values = storage.data[: numel * dtype.itemsize].view(dtype)
         tensor = values.as_strided(size, stride, offset)
         if requires_grad is True and (dtype.is_floating_point or dtype.is_complex):
@@ -182,11 +219,28 @@ class Rebuilder:
         return tensor
 
 
+def _weight(value: Any, depth: int = 1) -> int:
+    """Bytes of an argument, and of what is in it, that a function may copy."""
+    if type(value) in (str, bytes):
+        return len(value)
+    if type(value) is np.ndarray:
+        return value.nbytes
+    if type(value) not in SIZED:
+        return 0
+    own = ENTRY * len(value)
+    if depth == 0:
+        return own
+    items = value.values() if isinstance(value, dict) else value
+    return own + sum(_weight(item, depth - 1) for item in items)
+
+
 def _refuse(*_: Any) -> None:
     raise RefusedError("it makes an array")
 
 
 def _counts(numbers: Any) -> tuple[int, ...]:
+    if type(numbers) not in (tuple, list, torch.Size) or len(numbers) > MAX_DIMS:
+        raise RefusedError("it has a tensor or an array of an unknown layout")
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise RefusedError("it has a size, stride or offset that is no count")
     return tuple(numbers)
@@ -201,6 +255,10 @@ def _parameter(data: Tensor, requires_grad: bool, hooks: Any) -> nn.Parameter:
 
 
 def _ordered_dict(pairs: Any = ()) -> OrderedDict:
+    # A tensor, too, can be taken apart into pairs, of tensors
+    kinds = (list, tuple)
+    if type(pairs) not in kinds or not all(type(pair) in kinds for pair in pairs):
+        raise RefusedError("it makes an ordered dict of what are no pairs")
     pairs = [(key, value) for key, value in pairs]
     checked_keys(key for key, _ in pairs)
     return OrderedDict(pairs)
@@ -240,7 +298,8 @@ def _encode(text: str, encoding: str) -> bytes:
 
 def _statistic(owner: Any, name: Any) -> _Method:
     if owner != Name(HISTORY_BUFFER) or name not in STATISTICS:
-        what = f"{getattr(owner, 'path', type(owner).__name__)}.{name}"
+        of = owner.path if type(owner) is Name else type(owner).__name__
+        what = f"{of}.{name if type(name) is str else type(name).__name__}"
         raise RefusedError("it takes attributes", ["builtins.getattr", what])
     return _Method()
 
@@ -257,7 +316,7 @@ def _set_history(history: HistoryBuffer, state: dict) -> None:
 
 
 def _dtype(code: str, align: Any = False, copy: Any = True) -> _DType:
-    if type(code) is not str or align is not False:
+    if type(code) is not str or len(code) > MAX_CODE or align is not False:
         raise RefusedError("it has an array of an unknown type")
     return _DType(code)
 

@@ -1,8 +1,10 @@
 """Visual Wake Words: is there a person in the picture? Labels from COCO's boxes."""
 
 import os
+import re
 from numbers import Real
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 import mmengine
@@ -14,6 +16,8 @@ from ..utils.checks import check_bool
 from ..utils.errors import ConfigError
 
 BACKGROUND = "background"
+LARGEST = 10**15  # pixels of a side, so that areas are finite
+NO_PATH = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]|^\s|^$")
 EXPECTED = (
     "expected is a json of COCO's instances, such as annotations/instances_val2017.json"
 )
@@ -150,7 +154,7 @@ def read_wake_word_labels(
     largest: dict[Any, float] = {}
     for index, annotation in enumerate(coco["annotations"]):
         where = f"{ann_file}: annotations[{index}]"
-        _require(where, annotation, "image_id", "category_id")
+        _require_ids(where, annotation, "image_id", "category_id")
         if annotation["category_id"] not in wanted:
             continue
         if skip_crowd and annotation.get("iscrowd"):
@@ -191,7 +195,7 @@ def _load_instances(path: str | Path) -> dict:
         coco = mmengine.load(path, file_format="json")
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file; {EXPECTED}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: it cannot be read ({error}); {EXPECTED}") from error
     if isinstance(coco, list):
         raise ConfigError(f"{path}: it is a list, as detections are; {EXPECTED}")
@@ -206,10 +210,12 @@ def _load_instances(path: str | Path) -> dict:
 
 def _category_ids(path: str | Path, categories: list[dict], name: str) -> set:
     for index, category in enumerate(categories):
-        _require(f"{path}: categories[{index}]", category, "id", "name")
+        where = f"{path}: categories[{index}]"
+        _require(where, category, "name")
+        _require_ids(where, category, "id")
     found = {category["id"] for category in categories if category["name"] == name}
     if not found:
-        names = ", ".join(repr(category["name"]) for category in categories)
+        names = ", ".join(shown(category["name"]) for category in categories)
         raise ConfigError(
             f"{path}: no category is named {name!r}; they are {names or 'none'}"
         )
@@ -225,18 +231,25 @@ def _box_area(where: str, annotation: dict) -> float:
         or not (box[2] >= 0 and box[3] >= 0)
     ):
         raise ConfigError(
-            f"{where} has bbox={box!r}, and [x, y, width, height] in pixels is expected"
+            f"{where} has bbox={shown(box)}, and [x, y, width, height] in pixels is "
+            "expected"
         )
     return box[2] * box[3]
 
 
 def _image_area(where: str, image: dict) -> float:
-    _require(where, image, "id", "file_name", "width", "height")
+    _require_ids(where, image, "id")
+    _require(where, image, "file_name", "width", "height")
+    name = image["file_name"]
+    if not isinstance(name, str) or NO_PATH.search(name):
+        raise ConfigError(
+            f"{where} has file_name={shown(name)}, and a path in one line is expected"
+        )
     for key in ("width", "height"):
-        if not _is_number(image[key]) or not image[key] > 0:
+        if not _is_number(image[key]) or image[key] < 1:
             raise ConfigError(
-                f"{where} has {key}={image[key]!r}, and a positive number of pixels is "
-                "expected"
+                f"{where} has {key}={shown(image[key])}, and a number of pixels, 1 or "
+                "more, is expected"
             )
     return image["width"] * image["height"]
 
@@ -247,5 +260,15 @@ def _require(where: str, entry: Any, *keys: str) -> None:
             raise ConfigError(f"{where} has no {key!r}; {EXPECTED}")
 
 
+def _require_ids(where: str, entry: Any, *keys: str) -> None:
+    _require(where, entry, *keys)
+    for key in keys:
+        if not isinstance(entry[key], Real | str):
+            raise ConfigError(
+                f"{where} has {key}={shown(entry[key])}, and a number is expected"
+            )
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and -LARGEST <= value <= LARGEST

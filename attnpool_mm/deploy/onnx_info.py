@@ -1,20 +1,24 @@
 """What stands in an ONNX file beside the network."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..utils.checks import is_int
 from ..utils.errors import ConfigError
 from ..utils.extras import require
 from ..version import __version__
-from .network import OUTPUTS, DeployedNetwork
+from .network import OUTPUTS, DeployedNetwork, flatten
 
 TEXTS = ("task", "outputs", "layout", "precision", "attnpool_mm")  # the others: JSON
+MAX_DEPTH = 20  # of nested outputs; those of MMDetection's heads are two deep
 
 
 @dataclass
@@ -135,24 +139,87 @@ def add_info(data: bytes, info: OnnxInfo) -> bytes:
     return model.SerializeToString()
 
 
-def read_info(entries: dict[str, str], path: str | Path) -> OnnxInfo:
+def read_info(
+    entries: dict[str, str], path: str | Path, outputs: Collection[str]
+) -> OnnxInfo:
     """The metadata from an ONNX file's entries.
 
     Args:
         entries (dict[str, str]): As onnxruntime gives them.
         path (str | Path): The file, for messages.
+        outputs (Collection[str]): The names of the graph's outputs.
 
     Raises:
         ConfigError: They are not those that this package writes.
     """
-    try:
-        values = {
-            name: entries[name] if name in TEXTS else json.loads(entries[name])
-            for name in (field.name for field in fields(OnnxInfo))
-        }
-    except (KeyError, ValueError) as error:
+    writer = "tools/deployment/export_onnx.py, which writes the files that are accepted"
+    values: dict[str, Any] = {}
+    for name in (field.name for field in fields(OnnxInfo)):
+        if name not in entries:
+            raise ConfigError(f"{path}: it has no entry {name!r} of {writer}")
+        values[name] = entries[name]
+        try:
+            if name not in TEXTS:
+                values[name] = json.loads(entries[name])
+        except (RecursionError, ValueError) as error:
+            raise ConfigError(
+                f"{path}: its entry {name!r} is no JSON ({error}), unlike that of "
+                f"{writer}"
+            ) from error
+        is_right, accepted = CHECKS.get(name, (None, ""))
+        if is_right and not is_right(values[name]):
+            raise ConfigError(
+                f"{path}: its entry {name!r} is {shown(values[name])}, and {accepted} "
+                f"is expected, as of {writer}"
+            )
+    names = flatten(values["structure"])
+    if missing := [name for name in names if name not in outputs]:
         raise ConfigError(
-            f"{path}: it has no entry {error} of tools/deployment/export_onnx.py, "
-            "which writes the files that are accepted"
-        ) from error
+            f"{path}: its entry 'structure' names {shown(missing[0])}, and the outputs "
+            "of the graph are expected"
+        )
     return OnnxInfo(**values)
+
+
+def _are_sizes(value: Any, count: int) -> bool:
+    return isinstance(value, list) and len(value) == count and all(map(_is_size, value))
+
+
+def _is_size(value: Any) -> bool:
+    return is_int(value) and value > 0
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_none_or(value: Any, kind: type) -> bool:
+    """Whether it is None, or a list of this kind without booleans."""
+    return value is None or (
+        isinstance(value, list)
+        and all(isinstance(v, kind) and not isinstance(v, bool) for v in value)
+    )
+
+
+def _is_structure(value: Any) -> bool:
+    return _is_nested(value, MAX_DEPTH) and bool(flatten(value))
+
+
+def _is_nested(value: Any, depth: int) -> bool:
+    if isinstance(value, list) and depth:
+        return all(_is_nested(part, depth - 1) for part in value)
+    return isinstance(value, str)
+
+
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "task": (OUTPUTS.__contains__, " or ".join(map(repr, OUTPUTS))),
+    "structure": (_is_structure, "a name, or nested lists of names,"),
+    "shape": (lambda v: _are_sizes(v, 3), "[channels, height, width]"),
+    "dynamic": (_is_bool, "true or false"),
+    "least_size": (lambda v: _are_sizes(v, 2), "[height, width]"),
+    "size_multiple": (_is_size, "a positive integer"),
+    "classes": (lambda v: _is_none_or(v, str), "null or a list of names"),
+    "mean": (lambda v: _is_none_or(v, Real), "null or a list of numbers"),
+    "std": (lambda v: _is_none_or(v, Real), "null or a list of numbers"),
+    "to_rgb": (_is_bool, "true or false"),
+}

@@ -66,7 +66,8 @@ class OnnxNetwork:
                 f"{path}: it is no ONNX file that ONNX Runtime loads: {reason}"
             ) from error
         entries = self.session.get_modelmeta().custom_metadata_map
-        self.info = read_info(entries, path)
+        outputs = {output.name for output in self.session.get_outputs()}
+        self.info = read_info(entries, path, outputs)
 
     def __call__(self, images: Tensor) -> Any:
         """Run on images (B, C, H, W), one by one.

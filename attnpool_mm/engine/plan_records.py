@@ -23,6 +23,11 @@ from .plan import Plan, Run
 PACKAGES = ("attnpool_mm", "torch", "mmengine", "mmcv", "mmdet", "mmpretrain", "numpy")
 LOCAL = ("cache", "data_root", "work_dir")  # keys that say where things lie
 Record = dict[str, Any]
+# What checking a file of any content may raise; a ConfigError is a ValueError
+WRONG = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, RecursionError),
+    *(TypeError, ValueError),
+)
 
 
 def read_records(path: Path) -> dict[str, Any]:
@@ -36,8 +41,11 @@ def read_records(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_text())
         parse_results(results, path.name)
-        [run["config"]["digest"] for run in results["runs"]]
-    except (ConfigError, KeyError, OSError, TypeError, ValueError) as error:
+        for run in results["runs"]:
+            run["config"]["digest"]
+            run["problem"] = run.get("problem", "")  # as `parse_results` takes it
+            run["seconds"] = run.get("seconds", 0)
+    except WRONG as error:
         raise ConfigError(
             f"--json {path}: it holds no results of a plan ({error}); another file is "
             "accepted"
@@ -52,10 +60,13 @@ def is_current(record: Record | None, digest: str, metric: str) -> bool:
         >>> record = dict(config=dict(digest='0a'), problem='', epochs=[dict(top1=70)])
         >>> is_current(record, '0a', 'top1'), is_current(record, '0a', 'top5')
         (True, False)
+        >>> is_current(record | dict(epochs=[]), '0a', 'top1')
+        False
     """
     if record is None or record["config"]["digest"] != digest:
         return False
-    return bool(record["problem"]) or metric in record["epochs"][-1]
+    last = record["epochs"][-1:]  # one that was cut off has none, and no problem
+    return bool(record["problem"]) or any(metric in epoch for epoch in last)
 
 
 def config_digest(cfg: Config) -> str:

@@ -1,13 +1,21 @@
 """Crafted checkpoints are refused in one line, or do no harm."""
 
+import resource
+from collections import OrderedDict
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
-from crafted_checkpoints import CASES, REFUSED, Traps, craft
+from crafted_checkpoints import CASES, LARGE, REFUSED, Traps, craft
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import StepLR
 from mmengine.runner import CheckpointLoader
 
-from attnpool_mm.checkpoint import load_checkpoint_file, use_safe_loading
+from attnpool_mm.checkpoint import load_checkpoint_file, rebuild, use_safe_loading
+from attnpool_mm.checkpoint.archive import read_checkpoint
 from attnpool_mm.utils.errors import ConfigError
 
 
@@ -61,6 +69,53 @@ def test_a_crafted_checkpoint(name, traps):
         assert not any(str(traps.folder) in text for text in texts)
         assert set(checkpoint) - {"meta"} <= set(good_checkpoint())
     assert traps.untouched()
+
+
+@contextmanager
+def little_memory():
+    """Half a gigabyte more than there is in use, which the system holds us to."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + 2**29
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+@pytest.mark.parametrize("name", LARGE)
+def test_no_file_takes_all_memory(name, traps):
+    path = craft(name, good_checkpoint(), traps)
+    assert path.stat().st_size < 2**22
+    with little_memory(), pytest.raises(ConfigError, match=LARGE[name]):
+        load_checkpoint_file(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_large_training_is_far_from_the_bound(zipped, monkeypatch):
+    """As many small tensors as there may be, with long histories."""
+    weight = torch.ones(2, 1, 1, 1)
+    names = [f"backbone.layer{i}.conv.weight" for i in range(3000)]
+    state = dict(momentum_buffer=weight, step=torch.tensor(1.0))
+    groups = [dict(params=[i], lr=np.float64(0.1)) for i in range(3000)]
+    history = HistoryBuffer(np.linspace(0, 1, 100_000), np.ones(100_000))
+    checkpoint = dict(
+        state_dict=OrderedDict((name, weight.clone()) for name in names),
+        optimizer=dict(
+            state={i: dict(state) for i in range(3000)}, param_groups=groups
+        ),
+        message_hub=dict(log_scalars={f"loss{i}": history for i in range(10)}),
+    )
+    stream = BytesIO()
+    torch.save(checkpoint, stream, _use_new_zipfile_serialization=zipped)
+    monkeypatch.setattr(rebuild, "MARGIN", 0)
+    monkeypatch.setattr(rebuild, "SHARING", 4)
+    read = read_checkpoint(stream, "cpu")
+    assert list(read["state_dict"]) == names
+    found = read["message_hub"]["log_scalars"]["loss9"]
+    np.testing.assert_array_equal(found.data, history.data)
 
 
 def test_the_good_one_loads_whole(traps):

@@ -1,8 +1,15 @@
 """Checkpoints are data: ours and MMEngine's load, code in them does not run."""
 
 import argparse
+import io
 import os
 import pickle
+import socket
+import struct
+import time
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -289,11 +296,111 @@ def test_downloads_are_held_to_data(tmp_path, monkeypatch, safe_loading):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    path, ran = trap(folder)  # as if downloaded before: no network in the tests
+    path, ran = trap(folder)
+    name = f"evil-{sha256(path.read_bytes()).hexdigest()[:8]}.pth"
+    path.rename(folder / name)  # as if downloaded before
     safe_loading()
-    with pytest.raises(ConfigError, match="evil.pth: refused"):
-        SCHEMES.load_checkpoint("https://host.invalid/a/evil.pth?download=1")
+    with pytest.raises(ConfigError, match=f"{name}: refused"):
+        SCHEMES.load_checkpoint(f"https://host.invalid/a/{name}?download=1")
     assert not ran.exists()
+
+
+class Pages(BaseHTTPRequestHandler):
+    """Sends what the test has put into `pages`: whole, or not."""
+
+    def do_GET(self):
+        body, how = self.server.pages[self.path]
+        self.server.asked.append(self.path)
+        if how == "not HTTP":
+            return self.wfile.write(b"hello\n")
+        self.send_response(200)
+        if how == "in parts":
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"%x\r\n" % len(body) + body[:100]
+        elif how:
+            self.send_header("Content-Length", len(body))
+        self.end_headers()
+        self.wfile.write(body if how == "whole" else body[: len(body) // 2])
+        if how == "reset":
+            time.sleep(0.2)  # until the headers are read
+            option = socket.SO_LINGER, struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, *option)
+            os.close(self.connection.detach())
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch, safe_loading):
+    """A server of this computer's, and a hub folder that is empty."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    safe_loading()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        server.pages, server.asked, server.hub = {}, [], tmp_path / "hub/checkpoints"
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def weights(value):
+    stream = io.BytesIO()
+    torch.save({"weight": torch.full((1000,), float(value))}, stream)
+    return stream.getvalue()
+
+
+def first_weight(url):
+    return SCHEMES.load_checkpoint(url, logger="silent")["weight"][0].item()
+
+
+def files_in(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("how", ["cut", "reset", "in parts", "not HTTP"])
+def test_half_a_download_is_no_checkpoint(server, how):
+    url = f"{server.url}/a/best.pth"
+    server.pages["/a/best.pth"] = weights(1), how
+    with pytest.raises(ConfigError, match="best.pth: a download failed") as caught:
+        first_weight(url)
+    assert "\n" not in str(caught.value) and files_in(server.hub) == []
+    server.pages["/a/best.pth"] = weights(1), "whole"
+    assert first_weight(url) == 1
+
+
+def test_what_is_not_there_is_said_in_one_line(server):
+    gone = f"{server.url[:-1]}x/a.pth"
+    for url in (gone, "http://127.0.0.1:1/a.pth", "http://[x/a.pth"):
+        with pytest.raises(ConfigError, match="a download failed") as caught:
+            first_weight(url)
+        assert "\n" not in str(caught.value) and url in str(caught.value)
+
+
+def test_each_url_has_a_file_of_its_own(server):
+    paths = ["/a/best.pth", "/b/best.pth", "/b/best.pth?v=2", "/", "/c-20210831.pth"]
+    for value, path in enumerate(paths):
+        server.pages[path] = weights(value), "whole"
+    for _ in range(2):
+        found = [first_weight(server.url + path) for path in paths]
+        assert found == [*range(len(paths))]
+    assert server.asked == paths  # each once
+
+
+def test_a_name_with_a_digest_stands_for_its_content(server):
+    body = weights(3)
+    name = f"net-{sha256(body).hexdigest()[:8]}.pth"
+    server.pages[f"/{name}"] = weights(4), "whole"
+    with pytest.raises(ConfigError, match="SHA-256"):
+        first_weight(f"{server.url}/{name}")
+    assert files_in(server.hub) == []
+    server.pages[f"/{name}"] = body, "whole"
+    file = server.hub / name  # where `torch.hub` and MMEngine have it
+    file.write_bytes(body[:99])
+    assert first_weight(f"{server.url}/{name}") == 3
+    assert file.read_bytes() == body
+    assert first_weight(f"http://127.0.0.1:1/other/{name}") == 3
 
 
 def test_trust_undoes_the_restriction(tmp_path, safe_loading):

@@ -167,7 +167,11 @@ def test_a_missing_file(root):
     assert_refused(".*instances_val", root)
 
 
-@pytest.mark.parametrize("content", [b"", b'{"images": [', b"\xff\xd8\xff\xe0"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"images": [', b"\xff\xd8\xff\xe0", b"[" * 10**5, b"9" * 5000],
+    ids=lambda content: ascii(content[:12]),
+)
 def test_a_file_that_is_no_json(root, content):
     (root / JSON).write_bytes(content)
     assert_refused(".*instances_val", root)
@@ -216,8 +220,28 @@ ABSENT = ...
         ("annotations", "bbox", [1, 2, -3, -4], r".*bbox=\[1, 2, -3, -4\]"),
         ("annotations", "bbox", [1, 2, "3", 4], r".*bbox=\[1, 2, '3', 4\]"),
         ("categories", "name", ABSENT, r"categories\[0\] .*'name'"),
+        # what no dict, no division and no line of a list takes
+        ("images", "id", [1], r"images\[0\] .*id=\[1\]"),
+        ("images", "id", None, r"images\[0\] .*id=None"),
+        ("annotations", "image_id", [1], r"annotations\[0\] .*image_id=\[1\]"),
+        ("annotations", "category_id", {}, r"annotations\[0\] .*category_id=\{\}"),
+        ("categories", "id", {"a": 1}, r"categories\[0\] .*id=\{'a': 1\}"),
+        ("images", "width", 10**400, r"images\[0\] .*width=1000"),
+        ("images", "width", 1e-300, r"images\[0\] .*width=1e-300"),
+        ("annotations", "bbox", [1, 2, 10**400, 4], r"annotations\[0\] .*bbox=\[1, 2"),
+        ("annotations", "bbox", [1, 2, float("inf"), 4], r"annotations\[0\] .*inf"),
+        ("annotations", "bbox", [[[1] * 99] * 99] * 99, r"annotations\[0\] .{,2000}$"),
+        ("images", "file_name", 7, r"images\[0\] .*file_name=7"),
+        ("images", "file_name", ["a"], r"images\[0\] .*file_name=\['a'\]"),
+        ("images", "file_name", "", r"images\[0\] .*file_name=''"),
+        ("images", "file_name", "a 1\nb", r"images\[0\] .*file_name='a 1\\nb'"),
+        ("images", "file_name", "a\rb", r"images\[0\] .*file_name='a\\rb'"),
+        ("images", "file_name", "a\u2028b", r"images\[0\] .*file_name='a\\u2028b'"),
+        ("images", "file_name", "a\0b", r"images\[0\] .*file_name='a\\x00b'"),
+        ("images", "file_name", "a\ud800b", r"images\[0\] .*file_name='a\\ud800b'"),
+        ("images", "file_name", " a", r"images\[0\] .*file_name=' a'"),
     ],
-    ids=str,
+    ids=lambda value: ascii(value)[:40],
 )
 def test_an_entry_that_lacks_something(root, key, name, value, message):
     coco = json.loads((root / JSON).read_text())
@@ -237,6 +261,20 @@ def test_a_category_that_is_not_there(root):
     del coco["categories"][2]
     (root / JSON).write_text(json.dumps(coco))
     assert_refused(".*'person'.*'dog', 'cat'", root)
+
+
+def test_names_and_ids_of_any_language(root):
+    coco = json.loads((root / JSON).read_text())
+    names = ["Ärger/ä b.jpg", "山\u3000川.jpg", "b.jpg "]
+    for image, name in zip(coco["images"], names, strict=False):
+        image["file_name"] = name
+    (root / JSON).write_text(json.dumps(coco))
+    expected = pycocotools_labels(root / JSON)  # which takes numbers alone
+    for entry in (*coco["images"], *coco["annotations"]):
+        key = "image_id" if "image_id" in entry else "id"
+        entry[key] = f"{entry[key]:x}"  # as some tools name images
+    (root / JSON).write_text(json.dumps(coco))
+    assert read_wake_word_labels(root / JSON) == expected
 
 
 def convert(*arguments):
@@ -276,6 +314,12 @@ def test_errors_of_the_tool_are_one_line(root, tmp_path, error_of):
     ]:
         assert message in error_of(tool, *arguments)
     assert not target.exists() and source.read_bytes() == before
+    coco = json.loads(before)
+    coco["images"][3]["file_name"] = "a.jpg 1\nb.jpg"
+    source.write_text(json.dumps(coco))
+    target.write_text("what was there")
+    assert "images[3] has file_name='a.jpg 1\\nb.jpg'" in error_of(tool, source, target)
+    assert target.read_text() == "what was there"
 
 
 def load_config(monkeypatch, root):

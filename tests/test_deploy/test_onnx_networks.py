@@ -1,5 +1,6 @@
 """Whole networks as ONNX files: classifiers, detectors, and what stands in the file."""
 
+import onnx
 import pytest
 import torch
 from config_runs import fake_batch
@@ -225,6 +226,45 @@ def test_files_that_are_no_such_file(tmp_path, file):
     torch.onnx.export(conv, (torch.zeros(1, 3, 9, 9),), str(foreign), dynamo=False)
     with pytest.raises(ConfigError, match="task"):
         OnnxNetwork(foreign)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task", "segmentation"),
+        ("task", "\x1b[2J\nclassification"),
+        ("structure", "null"),
+        ("structure", "[]"),
+        ("structure", '["logits", 3]'),
+        ("structure", '["logits", "other"]'),
+        ("structure", "[" * 100 + '"logits"' + "]" * 100),
+        ("structure", "[" * 10**5),
+        ("shape", "7"),
+        ("shape", "[3, 32]"),
+        ("shape", "[3, 32.5, true]"),
+        ("shape", '["3", "32", "32"]'),
+        ("shape", "[3, -32, 32]"),
+        ("shape", "9" * 5000),
+        ("dynamic", '"yes"'),
+        ("least_size", "[null, null]"),
+        ("size_multiple", "0"),
+        ("size_multiple", "x"),
+        ("classes", '"abcde"'),
+        ("classes", "[1, 2]"),
+        ("mean", "[[1], [2], [3]]"),
+        ("std", '{"a": 1}'),
+        ("to_rgb", "1"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_metadata_of_another_kind(file, name, value, tmp_path):
+    model = onnx.load(file[1])
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, entries | {name: value})
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(ConfigError, match=f"net.onnx: its entry '{name}'") as caught:
+        OnnxNetwork(tmp_path / "net.onnx")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 700
 
 
 class TwoOutputs(torch.nn.Module):

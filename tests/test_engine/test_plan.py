@@ -1,5 +1,6 @@
 """What a plan stands for, and what can be wrong with one."""
 
+import json
 from pathlib import Path
 from threading import Thread
 
@@ -203,6 +204,77 @@ def test_what_is_done_is_not_done_again(plan_of, tmp_path):
     path.write_text("{}")
     with pytest.raises(ConfigError, match=r"results\.json"):
         PlanRunner(plan, path)
+
+
+def test_a_record_without_an_epoch_is_not_done(plan_of, tmp_path):
+    plan, path = plan_of(axes=dict(pool=PLAN["axes"]["pool"])), tmp_path / "r.json"
+    runner = PlanRunner(plan, path)
+    first, second, *rest = runner.runs
+    cut_off = record_of(runner, first) | dict(epochs=[])
+    short = record_of(runner, second)
+    del short["problem"]  # it may be absent
+    write_records(path, plan, {first: cut_off, second: short}, None)
+    again = PlanRunner(plan, path)
+    assert again.missing == [first, *rest] and again.others == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(config=None),
+        dict(config=[]),
+        dict(config={}),
+        dict(config="0a"),
+        dict(problem=None),
+        dict(problem=["it diverged"]),
+        dict(epochs=None),
+        dict(epochs=[7]),
+        dict(epochs=[None]),
+        dict(epochs=[{"accuracy/top1": "50"}]),
+        dict(epochs=[{"accuracy/top1": 10**400}]),
+        dict(epochs={"0": {}}),
+        dict(seconds="1"),
+        dict(name=["a"]),
+        dict(levels={"pool": ["max"]}),
+        dict(levels=[]),
+        dict(seed={}),
+    ],
+    ids=lambda changes: str(changes)[:50],
+)
+def test_a_record_of_other_types(plan_of, tmp_path, changes):
+    plan, path = plan_of(axes=dict(pool=PLAN["axes"]["pool"])), tmp_path / "r.json"
+    runner = PlanRunner(plan, path)
+    name = next(iter(runner.runs))
+    write_records(path, plan, {name: record_of(runner, name)}, None)
+    good = json.loads(path.read_text())
+    good["runs"][0] |= changes
+    path.write_text(json.dumps(good))
+    assert_no_results(plan, path)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, "7", "[]", '{"runs": [7]}', "\xff"])
+def test_a_file_of_no_results(plan_of, tmp_path, text):
+    path = tmp_path / "r.json"
+    path.write_text(text, encoding="latin1")
+    assert_no_results(plan_of(), path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [dict(exclude=[7]), dict(reference=[]), dict(axes={"pool": [[]]}), dict(timing=[])],
+    ids=str,
+)
+def test_results_of_other_types(plan_of, tmp_path, changes):
+    plan, path = plan_of(axes=dict(pool=PLAN["axes"]["pool"])), tmp_path / "r.json"
+    write_records(path, plan, {}, None)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert_no_results(plan, path)
+
+
+def assert_no_results(plan, path):
+    with pytest.raises(ConfigError, match=r"--json .*r\.json: it holds no") as caught:
+        PlanRunner(plan, path)
+    assert "\n" not in str(caught.value)
 
 
 def test_who_writes_the_results_waits_for_another_that_does(plan_of, tmp_path):
