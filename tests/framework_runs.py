@@ -24,6 +24,7 @@ REPLACED = (
     (Runner, "from_cfg"),
     (multiprocessing, "Pool"),
     (torch, "load"),
+    (torch, "save"),
     (torch.cuda, "synchronize"),
     (BaseModel, "cuda"),
 )

@@ -1,6 +1,7 @@
 """Killing a process at each of the moments at which it changes its files."""
 
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -63,3 +64,9 @@ def kill_at(moment, folder):
 
     os.fsync = half
     sys.addaudithook(audit)
+
+
+def limit_file_size(size):
+    """Let this process write no file of more bytes, as on a disk that is full."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))

@@ -21,6 +21,7 @@ from attnpool_mm.engine import launch
 from attnpool_mm.engine.demo_report import write_demo_report
 from attnpool_mm.engine.demo_steps import DemoSteps
 from attnpool_mm.engine.work_dir import check_folder
+from attnpool_mm.utils.atomic_files import write_atomically
 from attnpool_mm.utils.checks import check_int
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -270,7 +271,8 @@ def run(args: argparse.Namespace) -> None:
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in results.items()),
     ]
-    (work_dir / "results.md").write_text("\n".join(table) + "\n")
+    text = "\n".join(table) + "\n"
+    write_atomically(work_dir / "results.md", text.encode())
     print("\n" + "\n".join(table))
     write_demo_report(report, results, steps.done)
     print(f"\nThe table, curves and pictures, in a browser: {report}")

@@ -7,10 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
-from mmengine.evaluator import DumpResults
 
 from attnpool_mm.checkpoint import use_safe_loading
 from attnpool_mm.engine import (
@@ -23,12 +21,17 @@ from attnpool_mm.engine import (
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.engine.contents import check_contents
+from attnpool_mm.engine.precision import check_precision
+from attnpool_mm.engine.result_files import (
+    PICKLES,
+    TABLES,
+    dump_predictions,
+    write_metrics,
+)
 from attnpool_mm.engine.values import check_parts, check_values
-from attnpool_mm.engine.work_dir import check_work_dir
+from attnpool_mm.engine.work_dir import check_file, check_work_dir
 from attnpool_mm.utils.errors import ConfigError
 
-PICKLES = (".pkl", ".pickle")
-TABLES = (".json", ".yaml", ".yml")
 CLASSIFICATION_TTA = {"type": "AverageClsScoreTTA"}
 DETECTION_TTA = {
     "type": "DetTTAModel",  # MMDetection keeps it in the root registry
@@ -71,7 +74,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def out_item(out: str | None, item: str | None) -> str | None:
-    """Say whether predictions (`pred`) or `metrics` go to the file `out`."""
+    """Say whether predictions (`pred`) or `metrics` go to the file `out`.
+
+    Raises:
+        ConfigError: They cannot.
+    """
     if out is None:
         if item is not None:
             raise ConfigError(f"--out-item {item}: needs --out FILE")
@@ -83,6 +90,7 @@ def out_item(out: str | None, item: str | None) -> str | None:
         raise ConfigError(
             f"--out {out}: for {item} its suffix must be one of {', '.join(accepted)}"
         )
+    check_file("--out", out)
     return item
 
 
@@ -137,7 +145,7 @@ def configure(args: argparse.Namespace) -> Config:
     if cfg.get("test_dataloader") is None:
         raise ConfigError(f"config {args.config}: there is no test_dataloader")
     if args.amp:
-        cfg.test_cfg.fp16 = True
+        adjustments.use_test_amp(cfg)
     if args.show or args.show_dir is not None:
         draw_predictions(cfg, args)
     launch.merge_options(cfg, args.cfg_options)
@@ -148,15 +156,6 @@ def configure(args: argparse.Namespace) -> Config:
     adjustments.adapt_to_device(cfg)
     adjustments.set_dataloader_defaults(cfg)
     return cfg
-
-
-def dump_predictions(cfg: Config, out: str) -> DumpResults:
-    """Return the metric that writes the predictions to `out`."""
-    if cfg.default_scope == "mmpretrain":
-        return DumpResults(out_file_path=out)
-    from mmdet.evaluation import DumpDetResults
-
-    return DumpDetResults(out_file_path=out)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -178,13 +177,14 @@ def run(args: argparse.Namespace) -> None:
     for warning in warnings:
         runner.logger.warning(warning)
     runner_checks.check_detector(runner)
+    check_precision(runner)
     runner.register_hook(CheckpointFitHook(args.partial))
     if item == "pred":
         runner.test_evaluator.metrics.append(dump_predictions(cfg, args.out))
     metrics = runner.test()
     launch.stop_workers(runner)
     if item == "metrics" and is_main_process():
-        mmengine.dump(metrics, args.out)
+        write_metrics(args.out, metrics)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.checks import check_choice, is_int, nearest
+from ..utils.checks import check_choice, nearest
 from ..utils.errors import ConfigError
 from ..utils.extras import require
 
@@ -49,8 +49,6 @@ def check_corruptions(names: Any, severities: Sequence[Any] = ()) -> None:
         raise ConfigError(f"corruptions={names!r}: each name once is accepted")
     for severity in severities:
         check_choice("severity", severity, SEVERITIES)
-        if not is_int(severity):  # True and 1.0 are equal to 1
-            raise ConfigError(f"severity={severity!r}: an integer is accepted")
     if len(set(severities)) < len(severities):
         raise ConfigError(f"severities={severities!r}: each one once is accepted")
     if names:

@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from ..utils.atomic_files import write_atomically
 from ..utils.errors import ConfigError
 
 
@@ -17,16 +21,15 @@ def write_json(path: str | Path, measured: dict[str, Any]) -> None:
     Raises:
         ConfigError: It cannot be written.
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(measured, indent=1) + "\n")
-    except OSError as error:
-        raise ConfigError(f"--json {path}: it cannot be written: {error}") from error
+    text = json.dumps(measured, indent=1) + "\n"
+    write_atomically(path, text.encode(), "--json")
 
 
 def write_plot(
-    path: str | Path, figure: Figure, metadata: dict[str, Any] | None = None
+    path: str | Path,
+    figure: Figure,
+    metadata: dict[str, Any] | None = None,
+    name: str = "--plot",
 ) -> None:
     """Write a picture, of the kind that the name ends in, and the folders above it.
 
@@ -35,17 +38,46 @@ def write_plot(
         figure (Figure): The picture.
         metadata (dict[str, Any] | None): What matplotlib is to write into the file
             besides. Default: None.
+        name (str): Of the argument that names the file, for the message. Default:
+            '--plot'.
 
     Raises:
         ConfigError: It cannot be written, or there is no such kind of picture.
     """
-    path = Path(path)
+    path, file = Path(path), BytesIO()
+    if not path.suffix:  # matplotlib's own rule
+        path = path.with_name(f"{path.name}.png")
+    kind = path.suffix.removeprefix(".")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with rc_context({"svg.hashsalt": path.name}):  # the same file again
-            figure.savefig(path, dpi=120, metadata=metadata)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--plot {path}: it cannot be written: {error}") from error
+            figure.savefig(file, dpi=120, format=kind, metadata=metadata)
+    except ValueError as error:
+        raise ConfigError(f"{name} {path}: it cannot be written: {error}") from error
+    write_atomically(path, file.getbuffer(), name)
+
+
+def write_picture(
+    path: str | Path, picture: np.ndarray, name: str = "", quality: int = 95
+) -> None:
+    """Write a picture, of the kind that the name ends in, and the folders above it.
+
+    Args:
+        path (str | Path): The file, such as a .png or a .jpg.
+        picture (np.ndarray): (H, W, 3), uint8 RGB.
+        name (str): Of the argument that names the file, for the message. Default: ''.
+        quality (int): Of a .jpg, from 0 to 100. Default: 95.
+
+    Raises:
+        ConfigError: It cannot be written.
+
+    Example:
+        >>> write_picture('black.png', np.zeros((4, 6, 3), np.uint8))
+        >>> cv2.imread('black.png').shape
+        (4, 6, 3)
+    """
+    kind, options = Path(path).suffix, [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, data = cv2.imencode(kind, picture[..., ::-1], options)
+    write_atomically(path, data.data, name)
 
 
 def text_table(columns: Mapping[str, Sequence[str]], markdown: bool = False) -> str:

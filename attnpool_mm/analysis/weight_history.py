@@ -1,12 +1,14 @@
 """The weights of the pools over a training, drawn on one scale per pool."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..utils.atomic_files import write_atomically
 from .maps import draw_maps, on_image, stack_rows
 
 FRAME_SECONDS = 0.7
@@ -98,10 +100,13 @@ def draw_frames(pictures: Sequence[Picture], history: History) -> list[np.ndarra
 def write_video(path: str | Path, frames: Sequence[np.ndarray]) -> None:
     """Write frames, uint8 RGB, as an endless GIF."""
     first, *others = map(Image.fromarray, frames)
+    file = BytesIO()
     first.save(
-        path,
+        file,
+        format="GIF",
         save_all=True,
         append_images=others,
         duration=int(1000 * FRAME_SECONDS),
         loop=0,
     )
+    write_atomically(path, file.getbuffer())

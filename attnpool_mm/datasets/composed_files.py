@@ -1,7 +1,6 @@
 """Composed scenes as files: a detection data set in COCO's format."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 from mmengine.utils import track_iter_progress
 
+from ..utils.atomic_files import write_atomically
 from ..utils.checks import check_choice, check_int
 from .composed_scenes import ComposedScenes
 
@@ -100,9 +100,7 @@ def write_composed_coco(
             {"id": label + 1, "name": name} for label, name in enumerate(classes)
         ],
     }
-    partial = json_path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(coco))
-    os.replace(partial, json_path)
+    write_atomically(json_path, json.dumps(coco).encode())
     return json_path, annotations
 
 

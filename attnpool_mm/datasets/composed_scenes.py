@@ -1,13 +1,12 @@
 """Scenes for detection, made on the spot: small images on photographs."""
 
-from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from ..utils.checks import check_choice, check_int, is_int
+from ..utils.checks import check_choice, check_int, check_number, is_int
 from ..utils.errors import ConfigError
 from .backgrounds import load_backgrounds
 from .drawing import draw_cutout, draw_ink, paste, shown
@@ -101,11 +100,7 @@ class ComposedScenes:
         check_int("image_size", image_size, MIN_SIZE)
         _check_range("objects_per_image", objects_per_image, 1)
         _check_range("object_size", object_size, MIN_SIZE, image_size)
-        if not isinstance(max_occlusion, Real) or not 0 <= max_occlusion < 1:
-            raise ConfigError(
-                f"max_occlusion={max_occlusion!r}: a number from 0 to less than 1 is "
-                "accepted"
-            )
+        check_number("max_occlusion", max_occlusion, minimum=0, below=1)
         check_int("seed", seed, 0)
         _check_objects(objects)
         self.objects = objects

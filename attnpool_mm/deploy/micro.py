@@ -6,7 +6,6 @@ The converter and the two runtimes live in a Python environment of their own, wh
 
 import json
 import os
-import shutil
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..utils.atomic_files import write_atomically
 from ..utils.errors import ConfigError
 from .micro_operators import DECOMPOSITIONS
 
@@ -87,14 +87,14 @@ def export_micro(
         model (nn.Module): In evaluation; takes (1, C, H, W) and gives one tensor.
         images (Tensor): (N, C, H, W), N > 0, as the network gets them. What it is run
             on.
-        target (str | Path): The file to write.
+        target (str | Path): The file, which appears when it is whole.
         calibration (Tensor | None): (M, C, H, W), M > 0, by which the ranges of int8
             are chosen. Default: the file stays float32.
         python (str | Path): The Python of `make micro`. Default: `DEFAULT_PYTHON`.
 
     Raises:
         ConfigError: There is no such Python, or the tracing, the conversion or a
-            runtime fails.
+            runtime fails, or `target` cannot be written.
     """
     python = check_python(python)
     with TemporaryDirectory() as name, torch.no_grad():
@@ -110,9 +110,9 @@ def export_micro(
         }
         outputs["PyTorch"] = torch.cat([model(image[None]) for image in images]).numpy()
         result = json.loads((folder / "result.json").read_text())
-        shutil.copyfile(folder / "model.tflite", target)
-        size = Path(target).stat().st_size
-    return MicroExport(file_bytes=size, outputs=outputs, **result)
+        content = (folder / "model.tflite").read_bytes()
+        write_atomically(target, content)
+    return MicroExport(file_bytes=len(content), outputs=outputs, **result)
 
 
 def export_program(model: nn.Module, image: Tensor) -> torch.export.ExportedProgram:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..utils.atomic_files import write_atomically
 from ..utils.checks import check_int
 from ..utils.errors import ConfigError
 from ..utils.extras import require
@@ -52,10 +53,10 @@ def export_onnx(
         The metadata.
 
     Raises:
-        ConfigError: The package onnx is missing; there is no folder for the file; the
-            network does not run on such an image, or cannot be exported; with
-            `dynamic`, the image is below the least size, or the graph depends on the
-            size for large images too.
+        ConfigError: The package onnx is missing; there is no folder for the file, or
+            it cannot be written; the network does not run on such an image, or cannot
+            be exported; with `dynamic`, the image is below the least size, or the graph
+            depends on the size for large images too.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -88,7 +89,7 @@ def export_onnx(
         size_multiple=multiple,
         classes=classes,
     )
-    path.write_bytes(add_info(data, info))
+    write_atomically(path, add_info(data, info))
     return info
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from numbers import Real
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from ..layers import DynamicConv2d
 from ..models.tracing import running_modules, tensors_of
 from ..pooling import DeformableSelfAttentivePool2d
-from ..utils.checks import check_shape
+from ..utils.checks import check_number, check_shape
 from ..utils.errors import ConfigError
 from ..utils.extras import require
 from ..utils.shapes import empty_input, shapes_only
@@ -102,8 +101,7 @@ def check_ratio(ratio: float) -> None:
     Example:
         >>> check_ratio(0.5)
     """
-    if not isinstance(ratio, Real) or isinstance(ratio, bool) or not 0 < ratio < 1:
-        raise ConfigError(f"ratio={ratio!r}: a number between 0 and 1 is accepted")
+    check_number("ratio", ratio, above=0, below=1)
     require("torch_pruning", "prune")
 
 

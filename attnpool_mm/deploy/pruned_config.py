@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from ..utils.config import type_name
-from ..utils.config_text import config_text
-from ..utils.errors import ConfigError
 
 BUILDER = "PrunedModel"  # or the function, where types are classes
 
@@ -49,23 +46,6 @@ def pruned_config(
     cfg.model = ConfigDict({**own, **model, **rest})
     cfg.load_from, cfg.resume = checkpoint, False
     return cfg
-
-
-def write_config(cfg: Config, path: str) -> None:
-    """Write a config as a Python file.
-
-    Raises:
-        ConfigError: It cannot be written.
-
-    Example:
-        >>> write_config(Config(dict(seed=1)), 'config.py')
-        >>> Config.fromfile('config.py').seed
-        1
-    """
-    try:
-        Path(path).write_text(config_text(cfg), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: it cannot be written: {error.strerror}") from error
 
 
 def _without_pretrained(value: Any) -> Any:

@@ -17,6 +17,17 @@ def use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
 
 
+def use_test_amp(cfg: Config) -> None:
+    """Test in mixed precision.
+
+    Raises:
+        ConfigError: If the config does not say how it is tested.
+    """
+    if not isinstance(cfg.get("test_cfg"), dict):
+        raise ConfigError("--amp: the config has no test_cfg; a dict is accepted")
+    cfg.test_cfg.fp16 = True
+
+
 def adapt_to_device(cfg: Config) -> None:
     """Replace mixed precision for GPUs by its CPU counterpart on a CPU.
 

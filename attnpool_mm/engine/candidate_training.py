@@ -17,9 +17,9 @@ from typing import IO
 from mmengine.config import Config
 
 from ..analysis.logs import read_scores
+from ..utils.atomic_files import write_atomically
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
-from .checkpointing import write_atomically
 from .interruption import Interrupted, SignalWatch
 from .script_process import environment_of, start_script
 

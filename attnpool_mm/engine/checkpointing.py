@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from inspect import isroutine
 from itertools import chain
 from pathlib import Path
@@ -15,65 +15,13 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from ..registry import HOOKS
-from ..utils.errors import ConfigError
+from ..utils.atomic_files import PARTIAL, write_atomically
 from .epoch_loop import VALIDATED, ResumableEpochLoop, take_up_place
 
 BACKEND = "attnpool_mm.atomic"
 ATOMIC = {"backend": BACKEND}
-PARTIAL = ".attnpool_mm-partial"
 POINTER = "last_checkpoint"
 INTERRUPTED = "interrupted.pth"
-
-
-class CheckpointWriteError(ConfigError, OSError):
-    """A checkpoint cannot be written: no space, no permission."""
-
-
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Write a file that is there whole, or not at all.
-
-    The bytes go to a temporary file in the same folder, onto the disk, and are then
-    renamed. What was under the name before stays until then.
-
-    Args:
-        path (str | os.PathLike): The file; its folder is made where it is missing.
-        data (bytes): All of its bytes.
-
-    Raises:
-        CheckpointWriteError: The system refuses. Nothing half-written stays.
-
-    Example:
-        >>> write_atomically('last_checkpoint', b'epoch_3.pth')
-        >>> Path('last_checkpoint').read_text()
-        'epoch_3.pth'
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise CheckpointWriteError(
-            f"{path}: {error.strerror}; it was not written, and what was written "
-            "before is as it was"
-        ) from error
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Bring the names in a folder onto the disk, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def clear_partial_files(folder: str | os.PathLike) -> None:

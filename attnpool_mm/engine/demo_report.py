@@ -8,6 +8,7 @@ from pathlib import Path
 from ..analysis.curves import draw_curves
 from ..analysis.logs import read_work_dir
 from ..analysis.report import Picture, Section, render_report
+from ..utils.atomic_files import write_atomically
 
 INTRODUCTION = (
     "A ResNet-18 with self-attentive pooling learns scikit-learn's handwritten digits."
@@ -79,7 +80,7 @@ def write_demo_report(
         Section("How it was made", table=[("step", "seconds", "command"), *commands])
     )
     page = render_report("The demo of attnpool_mm", introduction, sections)
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, page.encode())
 
 
 def _curves(folder: Path, metrics: Mapping[str, str]) -> Picture:

@@ -1,7 +1,6 @@
 """The temperature of dynamic convolutions, lowered while training."""
 
 from collections.abc import Iterator, Sequence
-from numbers import Real
 
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -9,6 +8,7 @@ from torch import nn
 
 from ..layers import DynamicConv2d
 from ..registry import HOOKS
+from ..utils.checks import check_number
 from ..utils.errors import ConfigError
 
 
@@ -31,8 +31,8 @@ class DynamicConvTemperatureHook(Hook):
         end (float): T that it does not fall below. Default: 1.
 
     Raises:
-        ConfigError: Not 0 < end ≤ start, or `step` is negative; before training, if
-            the model has no dynamic convolution.
+        ConfigError: One is no finite number, not 0 < end ≤ start, or `step` is
+            negative; before training, if the model has no dynamic convolution.
 
     Source:
         "Dynamic Convolution: Attention over Convolution Kernels", CVPR 2020, arXiv
@@ -45,15 +45,13 @@ class DynamicConvTemperatureHook(Hook):
     """
 
     def __init__(self, start: float = 34, step: float = 3, end: float = 1):
-        for name, value in (("start", start), ("step", step), ("end", end)):
-            if not isinstance(value, Real):
-                raise ConfigError(f"{name}={value!r}: a number is accepted")
+        check_number("start", start)
+        check_number("step", step, minimum=0)
+        check_number("end", end)
         if not 0 < end <= start:
             raise ConfigError(
                 f"end={end!r} with start={start!r}: 0 < end <= start is accepted"
             )
-        if not step >= 0:
-            raise ConfigError(f"step={step!r}: a number of at least 0 is accepted")
         self.start = start
         self.step = step
         self.end = end

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..utils.checks import is_int
+from ..utils.checks import is_finite, is_int
 from ..utils.config import type_name
 from ..utils.config_errors import config_error
 from ..utils.errors import ConfigError
@@ -284,7 +284,7 @@ def _check_equal(plan: Plan) -> None:
     if (
         set(equal) != {"cost", "within"}
         or equal["cost"] not in costs
-        or not isinstance(within, int | float)
+        or not is_finite(within)
         or not 0 <= within < 1
     ):
         raise ConfigError(f"equal={plan.equal!r}: a dict with {accepted} is accepted")

@@ -14,10 +14,10 @@ import torch
 from mmengine.config import Config
 
 from ..analysis.evidence_file import parse_results
+from ..utils.atomic_files import write_atomically
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
 from .candidate_training import Trained, digest_of
-from .checkpointing import write_atomically
 from .plan import Plan, Run
 
 PACKAGES = ("attnpool_mm", "torch", "mmengine", "mmcv", "mmdet", "mmpretrain", "numpy")

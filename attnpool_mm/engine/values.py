@@ -1,13 +1,11 @@
 """Numbers of a config that PyTorch would take, or refuse with a traceback."""
 
-import math
 from collections.abc import Callable, Iterator
-from numbers import Real
 from typing import Any
 
 from mmengine.config import Config
 
-from ..utils.checks import is_int
+from ..utils.checks import is_finite, is_int
 from ..utils.errors import ConfigError
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -97,7 +95,7 @@ def check_values(cfg: Config) -> None:
     wrapper = cfg.get("optim_wrapper") or {}
     for key, value in _numbers(wrapper, "optim_wrapper"):
         accepts, accepted = RATES[key.rpartition(".")[2]]
-        if not _is_finite(value) or not accepts(value):
+        if not is_finite(value) or not accepts(value):
             raise ConfigError(f"{key}={value!r}: {accepted} is accepted")
     key = "optim_wrapper.accumulative_counts"
     _check_int(key, wrapper.get("accumulative_counts"))
@@ -129,15 +127,10 @@ def _check_normalisation(key: str, preprocessor: Any) -> None:
             continue
         values = values if isinstance(values, list | tuple) else [values]
         for value in values:
-            positive = name == "mean" or (_is_finite(value) and value > 0)
-            if not _is_finite(value) or not positive:
+            positive = name == "mean" or (is_finite(value) and value > 0)
+            if not is_finite(value) or not positive:
                 kind = "numbers" if name == "mean" else "positive numbers"
                 raise ConfigError(
                     f"{key}.{name}={preprocessor[name]!r}: {kind} are accepted, one a "
                     "channel"
                 )
-
-
-def _is_finite(value: Any) -> bool:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    return number and math.isfinite(value)

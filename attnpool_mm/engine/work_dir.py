@@ -1,4 +1,4 @@
-"""Can the work folder be written to?"""
+"""Can a work folder, or a file of results, be written to?"""
 
 import tempfile
 from pathlib import Path
@@ -42,3 +42,18 @@ def check_folder(name: str, path: str | Path, hint: str = "") -> None:
             f"{name}={str(path)!r}: {folder} cannot be written to ({error.strerror}); "
             f"another folder is accepted{hint}"
         ) from error
+
+
+def check_file(option: str, path: str | Path) -> None:
+    """Check that a file can be written, before the work whose results it is for.
+
+    Args:
+        option (str): That names it, for the message.
+        path (str | Path): The file; its folder may be made.
+
+    Raises:
+        ConfigError: It is a folder, or its folder cannot be written to.
+    """
+    check_folder(option, Path(path).parent)
+    if Path(path).is_dir():
+        raise ConfigError(f"{option} {path}: it is a folder; a file is accepted")

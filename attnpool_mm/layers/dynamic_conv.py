@@ -1,7 +1,6 @@
 """Dynamic convolution: each image is convolved with its own mix of kernels."""
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import torch
@@ -11,8 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.utils import _pair
 
 from ..registry import MODELS
-from ..utils.checks import check_bool, check_int
-from ..utils.errors import ConfigError
+from ..utils.checks import check_bool, check_int, check_number
 from .saturation import saturate
 
 # What pays on a CPU, measured with kernels of 3×3.
@@ -77,8 +75,8 @@ class DynamicConv2d(_ConvNd):
         temperature (float): T until a hook or a state dict changes it. Default: 34.0.
 
     Raises:
-        ConfigError: `num_kernels` is not a positive integer, or `temperature` not a
-            positive number.
+        ConfigError: `num_kernels` is not a positive integer, or `temperature` no
+            finite positive number.
         ValueError: `nn.Conv2d` would raise it too, e.g. for `groups` that do not
             divide the channels.
 
@@ -113,10 +111,7 @@ class DynamicConv2d(_ConvNd):
     ):
         check_int("num_kernels", num_kernels)
         check_bool("bias", bias)
-        if not isinstance(temperature, Real) or not temperature > 0:
-            raise ConfigError(
-                f"temperature={temperature!r}: a positive number is accepted"
-            )
+        check_number("temperature", temperature, above=0)
         super().__init__(
             in_channels,
             out_channels,

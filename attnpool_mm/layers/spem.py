@@ -1,8 +1,6 @@
 """Self-adaptive pooling enhanced attention (SPEM): attention over channels."""
 
 from collections.abc import Iterator
-from math import inf
-from numbers import Real
 from typing import Any
 
 import torch
@@ -10,8 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
 
 from ..registry import MODELS
-from ..utils.checks import check_choice, check_int
-from ..utils.errors import ConfigError
+from ..utils.checks import check_choice, check_int, check_number
 
 PIXELS = (2, 3)
 VALUES_AT_A_TIME = 2**18  # 1 MB in float32, which a core's cache holds
@@ -80,9 +77,7 @@ class SPEM(nn.Module):
     def __init__(self, in_channels: int, alpha: float = 0.1, pooling: str = "adaptive"):
         super().__init__()
         self.in_channels = check_int("in_channels", in_channels)
-        if not isinstance(alpha, Real) or not 0 <= alpha < inf:
-            raise ConfigError(f"alpha={alpha!r}: a number of at least 0 is accepted")
-        self.alpha = float(alpha)
+        self.alpha = float(check_number("alpha", alpha, minimum=0))
         self.pooling = check_choice("pooling", pooling, POOLINGS)
         shape = (1, in_channels, 1, 1)
         self.w1 = nn.Parameter(torch.zeros(shape))

@@ -9,7 +9,7 @@ from mmpretrain.models.backbones.resnet import BasicBlock, Bottleneck
 from torch import nn
 
 from ..registry import MODELS
-from ..utils.checks import check_bool, check_choice, is_int
+from ..utils.checks import check_bool, check_choice, check_int, is_int
 from ..utils.errors import ConfigError
 from .resnet import AttnPoolResNet
 
@@ -77,6 +77,8 @@ class AttnPoolResNetCIFAR(AttnPoolResNet):
     ):
         check_choice("block", block, tuple(BLOCKS))
         check_bool("zero_init_residual", zero_init_residual)
+        check_int("stem_channels", stem_channels)
+        check_int("base_channels", base_channels)
         num_blocks = blocks_per_stage(depth, block)
         # The parent reads the blocks off its table of depths.
         self.arch_settings = {depth: (BLOCKS[block], (num_blocks,) * NUM_STAGES)}

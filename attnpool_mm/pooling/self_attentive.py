@@ -2,8 +2,6 @@
 
 import warnings
 from collections import OrderedDict
-from math import inf
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +9,7 @@ from torch import Tensor, nn
 from ..layers.build import build_conv
 from ..layers.saturation import SaturatedSequential
 from ..registry import MODELS
-from ..utils.checks import check_bool, check_int
+from ..utils.checks import check_bool, check_int, check_number
 from ..utils.errors import ConfigError
 from ..utils.free_size import size_is_free
 from .position import LearnedPosition2d
@@ -38,8 +36,10 @@ class SelfAttentivePool2d(WeightedPool2d):
         w &= exp(sigmoid(BN(Conv_{1×1}(upsample(attention(e)))))) \\
         y &= avg(w x) / avg(w)
 
-    A map smaller than a patch is padded with zeros to one patch, with a warning;
-    rows and columns that do not fill a patch get the nearest patch's weight.
+    A map smaller than a patch is padded with zeros to one patch, with a warning. Where
+    patches do not tile a map, their grid is stretched over the whole of it: of H rows
+    with h = ⌊H / p⌋ patches, row i gets the weight of patch ⌊i · h / H⌋. For 7 rows and
+    p = 2 these are 0, 0, 0, 1, 1, 2, 2: row 2 lies in patch 1, and gets that of 0.
 
     In training, the last norm works at the resolution of the patches. Its batch
     statistics are those of the upsampled map; only the running variance differs,
@@ -115,14 +115,7 @@ class SelfAttentivePool2d(WeightedPool2d):
         super().__init__(in_channels, stride, normalize, window, padding)
         self.patch_size = check_int("patch_size", patch_size)
         check_int("num_heads", num_heads)
-        if (
-            not isinstance(embed_ratio, Real)
-            or isinstance(embed_ratio, bool)
-            or not 0 < embed_ratio < inf
-        ):
-            raise ConfigError(
-                f"embed_ratio={embed_ratio!r}: a positive number is accepted"
-            )
+        check_number("embed_ratio", embed_ratio, above=0)
         for name, flag in (
             ("exp", exp),
             ("sigmoid", sigmoid),

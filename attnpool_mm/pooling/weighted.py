@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..utils.checks import check_choice, check_int
+from ..utils.checks import check_bool, check_int
 from ..utils.errors import ConfigError
 from ..utils.free_size import size_is_free
 
@@ -259,7 +259,7 @@ class WeightedPool2d(nn.Module):
         self.in_channels = check_int("in_channels", in_channels)
         self.out_channels = in_channels
         self.stride = check_int("stride", stride)
-        self.normalize = check_choice("normalize", normalize, (True, False))
+        self.normalize = check_bool("normalize", normalize)
         self.window, self.padding = check_window(stride, window, padding)
 
     @property

@@ -1,9 +1,10 @@
 """Argument checks that pools and backbones share."""
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from .errors import ConfigError
@@ -28,6 +29,48 @@ def check_int(name: str, value: Any, minimum: int = 1) -> int:
 def is_int(value: Any) -> bool:
     """Whether `value` is an integer, NumPy's included and booleans not."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    minimum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Return `value` if it is a finite number between the bounds that are given.
+
+    Args:
+        name (str): Of the argument, for the message.
+        value (Any): Its value.
+        minimum (float | None): It is this or more. Default: no such bound.
+        above (float | None): It is more than this. Default: no such bound.
+        below (float | None): It is less than this. Default: no such bound.
+
+    Raises:
+        ConfigError: It is no number, a boolean, infinite, NaN or out of bounds.
+
+    Example:
+        >>> check_number('ratio', 0.5, above=0, below=1)
+        0.5
+    """
+    if (
+        not is_finite(value)
+        or (minimum is not None and value < minimum)
+        or (above is not None and value <= above)
+        or (below is not None and value >= below)
+    ):
+        bounds = {"of at least": minimum, "above": above, "below": below}
+        words = [f"{word} {x}" for word, x in bounds.items() if x is not None]
+        accepted = " ".join(["a finite number", " and ".join(words)]).rstrip()
+        raise ConfigError(f"{name}={value!r}: {accepted} is accepted")
+    return value
+
+
+def is_finite(value: Any) -> bool:
+    """Whether `value` is a finite number, NumPy's included and booleans not."""
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and -math.inf < value < math.inf
 
 
 def check_odd(name: str, value: Any) -> int:
@@ -69,15 +112,26 @@ def check_bool(name: str, value: Any) -> bool:
 
 
 def check_choice(name: str, value: Any, choices: tuple) -> Any:
-    """Return `value` if it is one of `choices`.
+    """Return `value` if it is one of `choices`, and of its type.
+
+    True is not taken for 1, nor 18.0 for 18; NumPy's numbers are taken for Python's.
 
     Raises:
         ConfigError: It is not.
+
+    Example:
+        >>> check_choice('depth', 18, (18, 34))
+        18
     """
-    if value not in choices:
+    if not any(_kind(value) is _kind(choice) and value == choice for choice in choices):
         accepted = ", ".join(repr(choice) for choice in choices)
         raise ConfigError(f"{name}={value!r}: accepted are {accepted}")
     return value
+
+
+def _kind(value: Any) -> type:
+    kinds = (bool, Integral, Real, str)
+    return next((kind for kind in kinds if isinstance(value, kind)), type(value))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kill_points import forked, limit_file_size
 from reference import VECTORS
 from tool_modules import load_tool
 
@@ -299,3 +300,19 @@ def test_the_tool(tmp_path, output_of, error_of):
         ((source, source), f"target {source}"),
     ]:
         assert message in error_of(tool, *paths, "--arch", "resnet18-nlp-1222")
+
+
+def test_without_room_the_old_target_stays(tmp_path, error_of):
+    tool, arch = load_tool(TOOL), "resnet18-lip-1222"
+    torch.save(authors_state(arch)[0], tmp_path / "theirs.pth")
+    (tmp_path / "ours.pth").write_bytes(b"old")
+
+    def full():
+        limit_file_size(1000)
+        paths = (tmp_path / "theirs.pth", tmp_path / "ours.pth")
+        error = error_of(tool, *paths, "--arch", arch, "--quiet")
+        assert "target" in error and "ours.pth" in error and "too large" in error
+
+    assert forked(full) == 0
+    assert (tmp_path / "ours.pth").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 2

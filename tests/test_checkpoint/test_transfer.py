@@ -7,6 +7,7 @@ import mmpretrain.models as mmpretrain_models
 import pytest
 import torch
 import torchvision
+from kill_points import forked, limit_file_size
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
@@ -340,3 +341,17 @@ def test_a_file_with_code_is_refused_unless_it_is_trusted(
     assert not target.exists()
     output_of(tool, *arguments, "--trust-checkpoint")
     assert set(load_checkpoint_file(target)) == {"state_dict", "meta"}
+
+
+def test_without_room_the_old_target_stays(tool, error_of, tmp_path):
+    source, target = tmp_path / "source.pth", tmp_path / "target.pth"
+    torch.save(build(CLASSIFIER).state_dict(), source)
+    target.write_bytes(b"old")
+
+    def full():
+        limit_file_size(100_000)  # MMEngine copies the config
+        error = error_of(tool, source, target, "--config", CLASSIFIER)
+        assert f"target {target}: " in error and "too large" in error
+
+    assert forked(full) == 0
+    assert target.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 2

@@ -1,5 +1,6 @@
 """What is traced for LiteRT is what PyTorch computes; and what fails says so."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -127,6 +128,27 @@ def test_what_fails_in_the_other_environment(script, said, tmp_path):
 
 
 @pytest.mark.filterwarnings("error::FutureWarning")  # what a user would see
+def test_a_target_that_cannot_be_written(tmp_path):
+    """The converter's part is done by hand: a file, outputs and a result."""
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "model.tflite").write_bytes(b"new")
+    for name in ("litert", "micro"):
+        np.save(made / f"{name}.npy", np.zeros((1, 6)))
+    parts = dict(arena={}, input={}, output={}, operators=[])
+    (made / "result.json").write_text(json.dumps(parts))
+    python = fake_python(tmp_path, f"cp {made}/* $2/")
+    arguments = (nn.Flatten(), images(1))
+    target = tmp_path / "model.tflite"
+    exported = export_micro(*arguments, target, None, python)
+    assert target.read_bytes() == b"new" and exported.file_bytes == 3
+    there = {path.name for path in tmp_path.iterdir()}
+    for wrong in (made, target / "a.tflite"):
+        with pytest.raises(ConfigError, match=f"{wrong}: it cannot be written"):
+            export_micro(*arguments, wrong, None, python)
+    assert {path.name for path in tmp_path.iterdir()} == there
+
+
 def test_what_is_between_0_and_1_is_traced_as_between_0_and_6():
     gate, x = HSigmoid(), 4 * images(1)  # of MobileNetV3
     program = export_program(gate, x)

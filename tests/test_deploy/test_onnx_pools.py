@@ -4,6 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from kill_points import forked, limit_file_size
 from oracles import randomized
 from pool_configs import ABLATIONS, ATTENTIVE, CONFIGS, DEFORMABLE, LOCAL
 from torch import nn
@@ -114,3 +115,16 @@ def test_a_graph_that_depends_on_the_size_is_refused(tmp_path):
     network = Baked(4)
     info = export_onnx(network, tmp_path / "ok.onnx", (3, 9, 9), dynamic=True)
     assert info.least_size == (5, 5)
+
+
+def test_without_room_the_old_file_stays(tmp_path):
+    exported(ATTENTIVE, 2, tmp_path, dynamic=False)
+    old = (tmp_path / "pool.onnx").read_bytes()
+
+    def full():
+        limit_file_size(1000)
+        with pytest.raises(ConfigError, match="pool.onnx: it cannot be written"):
+            exported(CONFIGS[-1], 2, tmp_path, dynamic=False)
+
+    assert forked(full) == 0
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [old]

@@ -58,6 +58,14 @@ class TestMixedPrecision:
         with pytest.raises(ConfigError, match="optim_wrapper"):
             adjustments.use_amp(Config({}))
 
+    def test_a_test_needs_its_part_of_the_config(self):
+        cfg = Config({"test_cfg": {"type": "TestLoop"}})
+        adjustments.use_test_amp(cfg)
+        assert cfg.test_cfg == {"type": "TestLoop", "fp16": True}
+        for cfg in (Config({}), Config({"test_cfg": None}), Config({"test_cfg": "a"})):
+            with pytest.raises(ConfigError, match="--amp.* test_cfg"):
+                adjustments.use_test_amp(cfg)
+
     def test_given_loss_scale_stays(self):
         cfg = self.config()
         cfg.optim_wrapper.loss_scale = 512.0

@@ -194,6 +194,9 @@ def test_a_model_without_dynamic_convolution(tmp_path):
     (dict(step=-1), "step=-1"),
     (dict(step="3"), "step='3'"),
     (dict(start=None), "start=None"),
+    (dict(start=float("inf")), "start=inf"),
+    (dict(end=True), "end=True"),
+    (dict(step=True), "step=True"),
 ], ids=str)  # fmt: skip
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ConfigError, match=message):

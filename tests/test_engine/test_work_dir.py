@@ -1,10 +1,10 @@
-"""A work folder that cannot be written to is one line."""
+"""A work folder, or a file, that cannot be written is one line."""
 
 from pathlib import Path
 
 import pytest
 
-from attnpool_mm.engine.work_dir import check_work_dir
+from attnpool_mm.engine.work_dir import check_file, check_work_dir
 from attnpool_mm.utils.errors import ConfigError
 
 
@@ -19,3 +19,14 @@ def test_work_dir(tmp_path, monkeypatch):
         with pytest.raises(ConfigError, match=f"work_dir='{path}'") as caught:
             check_work_dir(str(path))
         assert "\n" not in str(caught.value)
+
+
+def test_file(tmp_path):
+    (tmp_path / "old.json").write_text("{}")
+    for name in ("old.json", "new.json", "new/newer/new.json"):
+        check_file("--out", tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+    for path in (tmp_path, tmp_path / "old.json" / "new.json", Path("/proc/new.json")):
+        with pytest.raises(ConfigError, match="--out") as caught:
+            check_file("--out", str(path))
+        assert "\n" not in str(caught.value) and str(path.parent) in str(caught.value)

@@ -435,6 +435,8 @@ def test_printing_shows_the_arguments():
     (dict(temperature=0), "temperature=0"),
     (dict(temperature=float("nan")), "temperature=nan"),
     (dict(temperature="34"), "temperature='34'"),
+    (dict(temperature=float("inf")), "temperature=inf"),
+    (dict(temperature=True), "temperature=True"),
 ])  # fmt: skip
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ConfigError, match=message):

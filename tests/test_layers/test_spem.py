@@ -277,6 +277,7 @@ def test_penalty():
     (dict(in_channels=8, alpha=float("nan")), "alpha=nan"),
     (dict(in_channels=8, alpha=float("inf")), "alpha=inf"),
     (dict(in_channels=8, alpha="0.1"), "alpha='0.1'"),
+    (dict(in_channels=8, alpha=True), "alpha=True"),
 ], ids=str)  # fmt: skip
 def test_bad_arguments(arguments, message):
     with pytest.raises(ConfigError, match=message):

@@ -185,6 +185,7 @@ def test_no_tensor_of_tokens_squared_is_saved_or_made():
     (dict(in_channels=-1), "in_channels=-1"),
     (dict(embed_ratio=0), "embed_ratio=0"),
     (dict(embed_ratio="1"), "embed_ratio='1'"),
+    (dict(normalize=1), "normalize=1"),
     (dict(exp=False, sigmoid=False), "exp=False.*sigmoid=False"),
 ])  # fmt: skip
 def test_bad_arguments(kwargs, message):
@@ -205,3 +206,20 @@ def test_logits_without_bound_in_overlapping_windows(dtype):
     assert ((y <= largest + 1e-2) & (y >= smallest - 1e-2)).all()  # NaN is not
     assert x.grad.isfinite().all()
     assert pool.compute_weight(x).isfinite().all()
+
+
+@pytest.mark.parametrize("rows, patch_size, patches", [
+    (7, 2, [0, 0, 0, 1, 1, 2, 2]),
+    (11, 4, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),
+    (6, 2, [0, 0, 1, 1, 2, 2]),
+])  # fmt: skip
+def test_the_grid_of_patches_is_stretched_over_the_map(rows, patch_size, patches):
+    torch.manual_seed(0)
+    pool = SelfAttentivePool2d(2, 1, patch_size, 1, normalize=False, sigmoid=False)
+    x = torch.rand(1, 2, rows, patch_size) + 1
+    found = (pool.eval()(x) / x)[0, 0, :, 0]  # the weight of each row
+    h = rows // patch_size
+    assert patches == [i * h // rows for i in range(rows)]
+    by_patch = torch.stack([found[patches.index(j)] for j in range(h)])
+    torch.testing.assert_close(found, by_patch[patches])
+    assert by_patch.unique().numel() == h

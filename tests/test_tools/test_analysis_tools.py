@@ -13,6 +13,7 @@ import torch
 from config_runs import build_model
 from crafted_checkpoints import Traps, craft
 from framework_runs import configs_and_images, tool_runner  # noqa: F401 (fixtures)
+from kill_points import forked, limit_file_size
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from tool_modules import load_tool
@@ -234,6 +235,21 @@ def test_a_published_checkpoint(folder, tool, error, weights, name, trust):
         assert torch.equal(published["state_dict"][key], value)
     other = {"classifier": "detector", "detector": "classifier"}[name]
     assert f"{other}.pth" in error(script, f"{name}.py", f"{other}.pth", "x.pth")
+
+
+@pytest.mark.parametrize("name", ["classifier", "detector"])
+def test_without_room_nothing_is_published(folder, error, weights, name):
+    before = set(folder.iterdir())
+
+    def full():
+        limit_file_size(10_000)
+        script = "model_converters/publish_model.py"
+        words = (f"{name}.py", f"{name}.pth", "full.pth", "--trust-checkpoint")
+        message = error(script, *words)
+        assert "target" in message and "full.pth: it cannot be written" in message
+
+    assert forked(full) == 0
+    assert set(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(

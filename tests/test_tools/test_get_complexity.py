@@ -186,7 +186,7 @@ def test_every_network_is_named_beside_the_plot(count):
             f"config {CLASSIFIER}: limit=2",
         ),
         ((CLASSIFIER, "--plot", "x.nothing"), "--plot x.nothing"),
-        ((CLASSIFIER, "--json", "/dev/null/x.json"), "--json /dev/null/x.json"),
+        ((CLASSIFIER, "--json", "/dev/null/x.json"), "/dev/null is a file"),
         ((CLASSIFIER, "--cfg-options", "model.backbone.type=Nothing"), "Nothing"),
         ((CLASSIFIER, "--results", "nowhere.json"), "--results nowhere.json"),
     ],

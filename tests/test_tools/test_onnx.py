@@ -126,14 +126,22 @@ def test_bad_input_of_the_export(trained, export_tool, error_of, tmp_path, monke
 
 def test_bad_input_of_the_test(file, trained, test_tool, error_of, tmp_path):
     config, checkpoint = trained
+    (tmp_path / "folder.json").mkdir()
     cases = [
         ((config, tmp_path / "no.onnx"), "no.onnx"),
         ((config, checkpoint), "tiny.pth"),  # no ONNX
         ((config, file, "--threads", 0), "--threads"),
         ((config, file, "--out", "metrics.txt"), "metrics.txt"),
+        (
+            (config, file, "--out", tmp_path / "folder.json"),
+            "folder.json: it is a folder",
+        ),
+        ((config, file, "--out", file / "metrics.json"), f"{file} is a file"),
+        ((config, file, "--out", "/proc/metrics.json"), "/proc cannot be written to"),
         ((config, file, "--cfg-options", "model.head.num_classes=11"), "11"),
         ((config, file, "--cfg-options", "data_preprocessor.to_rgb=True"), "to_rgb"),
     ]
     for arguments, named in cases:
         options = ("--work-dir", tmp_path / "work")
         assert named in error_of(test_tool, *arguments[:2], *options, *arguments[2:])
+    assert not list(tmp_path.glob("folder.json/*"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kill_points import forked, limit_file_size
 from mmengine.registry import MODELS, DefaultScope
 from tool_modules import load_tool
 
@@ -165,3 +166,21 @@ def test_a_config_of_another_kind_is_not_overwritten(
     assert "--out base.pth" in error and "base.py" in error
     assert Path("base.py").read_text() == "lr = 0.1\n"
     assert not Path("base.pth").exists()
+
+
+def test_without_room_the_old_pair_stays(folder, monkeypatch, tools_undone, error_of):
+    monkeypatch.chdir(folder)
+    old = {"full.pth": "old", "full.py": "old = 'PrunedModel'\n"}
+    for name, text in old.items():
+        Path(name).write_text(text)
+    before = set(folder.iterdir())
+
+    def full():
+        limit_file_size(100_000)  # the config has room, the weights have none
+        words = ("whole.py", "whole.pth", "--no-test", "--out=full.pth")
+        error = error_of(load_tool("deployment/prune.py"), *words)
+        assert "--out full.pth: " in error and "too large" in error
+
+    assert forked(full) == 0
+    assert {name: Path(name).read_text() for name in old} == old
+    assert set(folder.iterdir()) == before

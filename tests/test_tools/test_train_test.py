@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import tool_modules
 import torch
+from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, init_default_scope
+from mmengine.registry import HOOKS, DefaultScope, init_default_scope
 from mmpretrain.registry import MODELS
 
 from attnpool_mm.checkpoint import load_checkpoint_file
@@ -331,6 +332,74 @@ def test_a_detector_trains_and_tests(folder, tool):
     assert names == {f"blue{i}.png" for i in range(4)}
 
 
+YOLO = """
+_base_ = './detector.py'
+channels = [8, 8, 8]
+model = dict(
+    _delete_=True, type='YOLOV3',
+    data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32),
+    backbone=dict(type='MobileNetV2', out_indices=(2, 4, 6), widen_factor=0.25),
+    neck=dict(type='YOLOV3Neck', num_scales=3, in_channels=[80, 24, 8],
+              out_channels=channels),
+    bbox_head=dict(
+        type='YOLOV3Head', num_classes=1, in_channels=channels, out_channels=channels,
+        anchor_generator=dict(
+            type='YOLOAnchorGenerator', base_sizes=[[(32, 32)], [(16, 16)], [(8, 8)]],
+            strides=[32, 16, 8]),
+        bbox_coder=dict(type='YOLOBBoxCoder'), featmap_strides=[32, 16, 8]),
+    test_cfg=dict(nms_pre=1000, min_bbox_size=0, score_thr=0.0, conf_thr=0.0,
+                  nms=dict(type='nms', iou_threshold=0.45), max_per_img=100))
+"""
+on_a_cpu = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="for machines without GPU"
+)
+
+
+@on_a_cpu
+@pytest.mark.parametrize("options", [
+    [],
+    ["--tta"],
+    ["--cfg-options", "model.test_cfg.score_thr=2"],  # there is no detection, so no NMS
+], ids=str)  # fmt: skip
+def test_boxes_in_mixed_precision_are_refused_on_a_cpu(
+    folder, trained, monkeypatch, tools_undone, error_of, options
+):
+    monkeypatch.chdir(folder)
+    # Which weights does not matter: they are not loaded before
+    words = ("detector.py", trained / "epoch_2.pth", "--amp", "--work-dir", "amp")
+    error = error_of(load_tool("test.py"), *words, *options)
+    assert "--amp" in error and "RetinaNet" in error and "bfloat16" in error
+
+
+@on_a_cpu
+@pytest.mark.parametrize("options", [[], ["--tta"]], ids=str)
+def test_a_detector_of_float32_boxes_is_tested_in_mixed_precision(
+    folder, tool, options
+):
+    (folder / "yolo.py").write_text(YOLO)
+    cfg = Config.fromfile(folder / "yolo.py")
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        state = DETECTORS.build(cfg.model).state_dict()
+    torch.save(dict(state_dict=state), folder / "yolo.pth")
+    words = ("--amp", "--out", "yolo.pkl", "--work-dir", "yolo", *options)
+    tool("test.py", "yolo.py", "yolo.pth", *words)
+    with open(folder / "yolo.pkl", "rb") as file:
+        predictions = pickle.load(file)
+    boxes = [sample["pred_instances"]["bboxes"] for sample in predictions]
+    assert len(boxes) == 4 and all(len(b) and b.dtype == torch.float32 for b in boxes)
+
+
+@on_a_cpu
+def test_a_classifier_is_tested_in_mixed_precision(folder, trained, model, tool):
+    words = ("--amp", "--out", "amp.pkl", "--work-dir", "amp_classifier")
+    tool("test.py", "tiny.py", trained / "epoch_2.pth", *words)
+    with open(folder / "amp.pkl", "rb") as file:
+        scores = torch.stack([one["pred_score"] for one in pickle.load(file)]).float()
+    whole = scores_of(model, folder, [False])
+    torch.testing.assert_close(scores, whole, rtol=0.1, atol=0.05)
+    assert not torch.allclose(scores, whole, rtol=1e-5, atol=1e-6)  # it is bfloat16
+
+
 def test_checkpoint_with_code_is_refused(folder, trained, tool, error_of):
     class Trap:
         def __reduce__(self):
@@ -389,6 +458,12 @@ def test_shell_scripts_say_what_they_need(folder, script):
         ("test.py tiny.py . --out-item pred", ["--out-item", "--out FILE"]),
         ("test.py tiny.py . --out a.txt", ["a.txt", ".pkl"]),
         ("test.py tiny.py . --out a.json --out-item pred", ["a.json", ".pkl"]),
+        ("test.py tiny.py . --out folder.json", ["folder.json: it is a folder"]),
+        ("test.py tiny.py . --out folder.pkl", ["folder.pkl: it is a folder"]),
+        ("test.py tiny.py . --out tiny.py/a.json", ["--out", "tiny.py is a file"]),
+        ("test.py tiny.py . --out /proc/a.json", ["--out", "cannot be written to"]),
+        ("test.py tiny.py . --out /proc/a.pkl", ["--out", "cannot be written to"]),
+        ("test.py untested.py . --amp", ["--amp", "test_cfg"]),
         ("test.py tiny.py . --tta --show-dir a", ["--show-dir", "--tta"]),
     ],
 )
@@ -397,5 +472,8 @@ def test_errors_are_one_line(
 ):
     script, *args = command.split()
     monkeypatch.chdir(folder)
+    for name in ("folder.json", "folder.pkl"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "untested.py").write_text("_base_ = './tiny.py'\ntest_cfg = None\n")
     error = error_of(load_tool(script), *args)
     assert all(word in error for word in words)

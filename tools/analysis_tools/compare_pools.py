@@ -21,7 +21,7 @@ from attnpool_mm.engine.candidate_training import locked
 from attnpool_mm.engine.interruption import Interrupted, SignalWatch
 from attnpool_mm.engine.plan import read_plan
 from attnpool_mm.engine.plan_runner import PlanRunner
-from attnpool_mm.engine.work_dir import check_folder, check_work_dir
+from attnpool_mm.engine.work_dir import check_file, check_work_dir
 from attnpool_mm.utils.checks import check_choice, check_int
 from attnpool_mm.utils.errors import ConfigError
 
@@ -89,17 +89,6 @@ def paths(args: argparse.Namespace) -> tuple[Path, Path]:
         check_file("--plot", Path(args.plot))
         check_choice("the ending of --plot", Path(args.plot).suffix, PICTURES)
     return folder, json_path
-
-
-def check_file(option: str, path: Path) -> None:
-    """Check that a file can be written, before hours of training.
-
-    Raises:
-        ConfigError: It is a folder, or its folder cannot be written to.
-    """
-    check_folder(option, path.parent)
-    if path.is_dir():
-        raise ConfigError(f"{option} {path}: it is a folder; a file is accepted")
 
 
 def cost_table(runner: PlanRunner) -> str:

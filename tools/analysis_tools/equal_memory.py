@@ -40,7 +40,7 @@ from attnpool_mm.engine import launch, memory_options, preflight
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.candidate_training import Trained, result_columns, train_all
 from attnpool_mm.engine.interruption import Interrupted
-from attnpool_mm.engine.work_dir import check_work_dir
+from attnpool_mm.engine.work_dir import check_file, check_work_dir
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.utils.sizes import parse_size
@@ -253,6 +253,8 @@ def run(args: argparse.Namespace) -> None:
     limit = parse_size(args.limit, "--limit")
     if args.top is not None:
         check_int("--top", args.top)
+    if args.json:
+        check_file("--json", args.json)
     cfg = read_config(args)
     if args.train:
         work_dir(args)

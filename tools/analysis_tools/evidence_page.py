@@ -40,6 +40,7 @@ from attnpool_mm.analysis.evidence_tables import columns_of
 from attnpool_mm.analysis.evidence_verdicts import conditions, verdicts
 from attnpool_mm.analysis.results import text_table, write_plot
 from attnpool_mm.engine import launch
+from attnpool_mm.utils.atomic_files import write_atomically
 from attnpool_mm.utils.checks import check_choice
 from attnpool_mm.utils.errors import ConfigError
 
@@ -206,7 +207,7 @@ class Page:
         """Draw the pictures and write the page."""
         for picture in self.pictures:
             picture.write()
-        self.path.write_text(self.text)
+        write_atomically(self.path, self.text.encode())
 
 
 def check_nothing_left(words: list[str]) -> None:

@@ -31,6 +31,7 @@ from attnpool_mm.analysis.layers import Layer, list_layers
 from attnpool_mm.analysis.results import text_table, write_json, write_plot
 from attnpool_mm.engine import launch, memory_options
 from attnpool_mm.engine.arguments import check_arguments
+from attnpool_mm.engine.work_dir import check_file
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
 
@@ -215,6 +216,9 @@ def _by(sizes: tuple[int, ...]) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print and write."""
+    for option, path in (("--json", args.json), ("--plot", args.plot)):
+        if path:
+            check_file(option, path)
     costs = measure(args)
     first, *others = costs
     columns = config_columns(costs)

@@ -29,7 +29,7 @@ from attnpool_mm.analysis.robustness import (
     shift_consistency,
 )
 from attnpool_mm.engine import launch, preflight, trained
-from attnpool_mm.engine.work_dir import check_folder
+from attnpool_mm.engine.work_dir import check_file, check_folder
 from attnpool_mm.utils.checks import check_int
 
 
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     if args.cache is not None:
         check_folder("--cache", args.cache)
     if args.json is not None:
-        check_folder("--json", Path(args.json).parent)
+        check_file("--json", args.json)
     cfg = trained.read_config(args)
     check_classifier(cfg)
     preflight.check_data_paths(cfg, ("test",))

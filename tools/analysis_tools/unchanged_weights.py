@@ -17,7 +17,7 @@ from attnpool_mm.analysis.results import text_table, write_json
 from attnpool_mm.checkpoint import find_state_dict, load_checkpoint_file
 from attnpool_mm.checkpoint.changes import Change, Changes, compare_weights
 from attnpool_mm.engine import launch
-from attnpool_mm.engine.work_dir import check_folder
+from attnpool_mm.engine.work_dir import check_file
 from attnpool_mm.utils.errors import ConfigError
 
 
@@ -86,7 +86,7 @@ def main() -> None:
         if not args.threshold >= 0:
             raise ConfigError(f"--threshold {args.threshold}: 0 or more is accepted")
         if args.json is not None:
-            check_folder("--json", Path(args.json).parent)
+            check_file("--json", args.json)
         before, after = (
             find_state_dict(
                 load_checkpoint_file(path, trust=args.trust_checkpoint), path

@@ -25,6 +25,7 @@ from attnpool_mm.deploy.micro import (
 )
 from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch
+from attnpool_mm.engine.work_dir import check_file
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.utils.sizes import parse_size
@@ -66,6 +67,8 @@ def check(args: argparse.Namespace) -> None:
     for limit in args.limits:
         if limit != "none":
             parse_size(limit, "--limits")
+    if args.json:
+        check_file("--json", args.json)
 
 
 def build(arch: str, args: argparse.Namespace) -> nn.Module:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmark_cases import LAYERS
 
+from attnpool_mm.utils.atomic_files import write_atomically
 from attnpool_mm.utils.errors import ConfigError
 
 OTHERS = ("plain", "convolution", "compiled")
@@ -80,7 +81,7 @@ def write_page(path: Path) -> None:
     try:
         page, count = MARKED.subn(fill, path.read_text())
         if count:
-            path.write_text(page)
+            write_atomically(path, page.encode(), "--page")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--page {path}: {error}") from error
     if not count:

@@ -6,7 +6,6 @@ classes=('background', 'person'))).
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from attnpool_mm.datasets import read_wake_word_labels
 from attnpool_mm.engine import launch
+from attnpool_mm.utils.atomic_files import write_atomically
 from attnpool_mm.utils.errors import ConfigError
 
 
@@ -51,13 +51,8 @@ def run(args: argparse.Namespace) -> None:
     labels = read_wake_word_labels(
         args.source, args.threshold, args.foreground, args.skip_crowd
     )
-    partial = Path(f"{target}.partial")
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.writelines(f"{name} {label}\n" for name, label in labels)
-        os.replace(partial, target)
-    except OSError as error:
-        raise ConfigError(f"target {target}: {error}") from error
+    text = "".join(f"{name} {label}\n" for name, label in labels)
+    write_atomically(target, text.encode(), "target")
     found = sum(label for _, label in labels)
     print(
         f"{len(labels)} images, {len(labels) - found} background, {found} "

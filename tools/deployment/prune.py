@@ -15,7 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
 from mmengine.config import Config
 from torch import nn
 
@@ -23,11 +22,13 @@ from attnpool_mm.analysis import Complexity, measure_complexity
 from attnpool_mm.analysis.results import text_table
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.deploy.prune import check_ratio, prune_network
-from attnpool_mm.deploy.pruned_config import BUILDER, pruned_config, write_config
+from attnpool_mm.deploy.pruned_config import BUILDER, pruned_config
 from attnpool_mm.engine import launch, preflight, trained
 from attnpool_mm.engine.testing import check_test_data, run_test
 from attnpool_mm.models.pruned import changed_shapes
+from attnpool_mm.utils.atomic_files import saved, write_together
 from attnpool_mm.utils.config import counted_method, input_shape
+from attnpool_mm.utils.config_text import config_text
 from attnpool_mm.utils.errors import ConfigError
 
 
@@ -79,21 +80,13 @@ def config_path(args: argparse.Namespace) -> Path:
     return config
 
 
-def save(network: nn.Module, source: str, trust: bool, target: str) -> None:
-    """Write the weights, with the classes' names that the source has.
-
-    Raises:
-        ConfigError: They cannot be written.
-    """
+def checkpoint_of(network: nn.Module, source: str, trust: bool) -> dict:
+    """The weights, with the classes' names that the source has."""
     meta = {}
     if Path(source).is_file():
         meta = load_checkpoint_file(source, trust=trust).get("meta") or {}
     meta = {k: v for k, v in meta.items() if k == "dataset_meta"}
-    try:
-        torch.save(dict(state_dict=network.state_dict(), meta=meta), target)
-    except (OSError, RuntimeError) as error:  # PyTorch has either for a bad path
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"--out {target}: it cannot be written: {reason}") from error
+    return dict(state_dict=network.state_dict(), meta=meta)
 
 
 def table(costs: list[Complexity], metrics: list[Mapping[str, float]]) -> str:
@@ -125,9 +118,10 @@ def run(args: argparse.Namespace) -> None:
     model = trained.load_trained(cfg, args)
     pruned = prune_network(model, shape, args.ratio, method)
     costs = [measure_complexity(m, shape, method=method) for m in (model, pruned)]
-    save(pruned, args.checkpoint, args.trust_checkpoint, args.out)
+    weights = checkpoint_of(pruned, args.checkpoint, args.trust_checkpoint)
     new = pruned_config(cfg, changed_shapes(model, pruned), shape[1:], args.out)
-    write_config(new, str(target))
+    files = {args.out: saved(weights), target: config_text(new).encode()}
+    write_together(files, "--out")
     metrics = []
     if not args.no_test:
         # The new config is read, so that the files are what is tested

@@ -12,20 +12,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import mmengine
 import torch
 
 from attnpool_mm.deploy.onnx_network import OnnxNetwork, replace_network
 from attnpool_mm.engine import adjustments, launch, preflight, runner_checks
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.contents import check_contents
+from attnpool_mm.engine.result_files import TABLES, write_metrics
 from attnpool_mm.engine.values import check_parts, check_values
-from attnpool_mm.engine.work_dir import check_work_dir
+from attnpool_mm.engine.work_dir import check_file, check_work_dir
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.config import NoRandomFills
 from attnpool_mm.utils.errors import ConfigError
-
-TABLES = (".json", ".yaml", ".yml")
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,10 +55,12 @@ def parse_args() -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Test as the command line says."""
     check_int("--threads", args.threads)
-    if args.out is not None and Path(args.out).suffix not in TABLES:
-        raise ConfigError(
-            f"--out {args.out}: its suffix must be one of {', '.join(TABLES)}"
-        )
+    if args.out is not None:
+        if Path(args.out).suffix not in TABLES:
+            raise ConfigError(
+                f"--out {args.out}: its suffix must be one of {', '.join(TABLES)}"
+            )
+        check_file("--out", args.out)
     network = OnnxNetwork(args.file, args.threads)
     cfg = launch.load_config(args)
     cfg.load_from, cfg.resume = None, False
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     metrics = runner.test()
     launch.stop_workers(runner)
     if args.out is not None:
-        mmengine.dump(metrics, args.out)
+        write_metrics(args.out, metrics)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from torch import nn
 
 from attnpool_mm.analysis import Complexity, measure_complexity
 from attnpool_mm.engine import launch
+from attnpool_mm.utils.atomic_files import write_atomically
 from attnpool_mm.utils.config import (
     build_for_counting,
     counted_method,
@@ -292,7 +293,7 @@ def run(args: argparse.Namespace) -> None:
         names = ", ".join(out_of_date + gone)
         raise ConfigError(f"out of date: {names}; {COMMAND} writes them anew")
     for name in out_of_date:
-        (ROOT / name).write_text(wanted[name])
+        write_atomically(ROOT / name, wanted[name].encode())
     for name in gone:
         (ROOT / name).unlink()
     print(f"{len(out_of_date + gone)} of {len(wanted)} files were out of date")

@@ -9,8 +9,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
-
 from attnpool_mm.checkpoint import (
     authors_names,
     convert_authors_state_dict,
@@ -20,6 +18,7 @@ from attnpool_mm.checkpoint import (
 from attnpool_mm.checkpoint.lip import LIP_BACKBONES, lip_names
 from attnpool_mm.checkpoint.state_dict import find_state_dict
 from attnpool_mm.engine import launch, preflight
+from attnpool_mm.utils.atomic_files import save_atomically
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
         for name, source in names.items():
             size = "x".join(map(str, ours[name].shape)) or "1"
             print(f"{source or '(default)'} -> {name} ({size})")
-    torch.save({"state_dict": ours, "meta": {"arch": args.arch}}, target)
+    checkpoint = {"state_dict": ours, "meta": {"arch": args.arch}}
+    save_atomically(checkpoint, target, "target")
     defaults = sum(source is None for source in names.values())
     head = "with" if "head.fc.weight" in ours else "without"
     print(

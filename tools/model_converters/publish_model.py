@@ -7,7 +7,10 @@ is left out; so are texts of configs, with the paths in them.
 """
 
 import sys
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -27,6 +30,7 @@ from attnpool_mm.engine.framework_tools import (
     find_tool,
     run_tool,
 )
+from attnpool_mm.utils.atomic_files import write_atomically
 from attnpool_mm.utils.errors import ConfigError
 
 USAGE = "CONFIG CHECKPOINT OUT.pth [options]"
@@ -38,6 +42,17 @@ def without_configs(part: dict) -> dict:
     With `--trust-checkpoint` they have been loaded.
     """
     return {key: value for key, value in part.items() if key not in CONFIG_TEXTS}
+
+
+def saving(save: Callable[..., None]) -> Callable[..., None]:
+    """PyTorch's `save`, of a file that is there whole, or not at all."""
+
+    def save_whole(state: Any, path: str | Path, **options: Any) -> None:
+        file = BytesIO()
+        save(state, file, **options)
+        write_atomically(path, file.getbuffer(), "target")
+
+    return save_whole
 
 
 def run() -> None:
@@ -58,6 +73,7 @@ def run() -> None:
         published = {**without_configs(checkpoint), **published}
         published["meta"] = without_configs(checkpoint.get("meta") or {})
     torch.load = lambda *_, **__: published  # the script's, by which code could run
+    torch.save = saving(torch.save)
     run_tool(script, words)
 
 

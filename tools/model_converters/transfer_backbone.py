@@ -12,7 +12,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
 from mmengine.config import Config
 from torch import nn
 
@@ -25,6 +24,7 @@ from attnpool_mm.checkpoint.transfer import (
 )
 from attnpool_mm.engine import launch, preflight
 from attnpool_mm.engine.arguments import check_arguments
+from attnpool_mm.utils.atomic_files import save_atomically
 from attnpool_mm.utils.config import build_for_counting
 from attnpool_mm.utils.errors import ConfigError
 
@@ -72,19 +72,6 @@ def build_backbone(cfg: Config, path: str) -> nn.Module:
     return build_for_counting(cfg).backbone
 
 
-def save(done: BackboneTransfer, meta: dict, target: Path) -> None:
-    """Write the file.
-
-    Raises:
-        ConfigError: It cannot be written.
-    """
-    try:
-        torch.save(dict(state_dict=done.state_dict, meta=meta), target)
-    except (OSError, RuntimeError) as error:  # PyTorch has either for a bad path
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"target {target}: it cannot be written: {reason}") from error
-
-
 def report(done: BackboneTransfer, quiet: bool) -> None:
     """Print which keys matched, and which did not."""
     for title, names in (
@@ -117,7 +104,8 @@ def run(args: argparse.Namespace) -> None:
         done = transfer_backbone(state_dict, backbone, args.partial)
     except ConfigError as error:
         raise ConfigError(f"{source} for {args.config}: {error}") from error
-    save(done, dict(source=source.name, target=Path(args.config).name), target)
+    meta = dict(source=source.name, target=Path(args.config).name)
+    save_atomically(dict(state_dict=done.state_dict, meta=meta), target, "target")
     report(done, args.quiet)
     total = len(done.matched) + len(done.missing)
     print(f"{len(done.matched)} of the target's {total} keys: {target}")

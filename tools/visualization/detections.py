@@ -12,7 +12,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import cv2
-from mmcv import imwrite
 
 from attnpool_mm.analysis.detections import (
     JudgedImage,
@@ -21,6 +20,7 @@ from attnpool_mm.analysis.detections import (
     draw_detections,
     judge_images,
 )
+from attnpool_mm.analysis.results import write_picture
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.coco_file import (
     check_annotations,
@@ -29,6 +29,7 @@ from attnpool_mm.engine.coco_file import (
     read_coco,
 )
 from attnpool_mm.engine.work_dir import check_folder
+from attnpool_mm.utils.atomic_files import write_atomically
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.errors import ConfigError
 
@@ -87,7 +88,7 @@ def draw(image: JudgedImage, folder: Path, target: Path) -> None:
     if picture is None:
         raise ConfigError(f"images {folder}: {image.file_name} is no image there")
     drawn = draw_detections(picture[..., ::-1], image)
-    imwrite(drawn[..., ::-1], str(target), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    write_picture(target, drawn, "--out-dir", quality=90)
 
 
 def main() -> None:
@@ -105,7 +106,6 @@ def main() -> None:
         truth = read_coco("annotations", args.annotations)
         check_annotations("annotations", truth, ("bbox", "area", "iscrowd"))
         judged = judge_images(args.annotations, predictions, args.score, args.iou)
-        out_dir.mkdir(parents=True, exist_ok=True)
         captions = {}
         chosen = best_and_worst(judged, args.best, args.worst)
         for kind, images in zip(("best", "worst"), chosen, strict=True):
@@ -114,7 +114,7 @@ def main() -> None:
                 draw(image, Path(args.images), out_dir / name)
                 captions[name] = f"{image.file_name}: {caption_of(image)}"
         text = json.dumps(captions, indent=2, ensure_ascii=False)
-        (out_dir / "captions.json").write_text(text)
+        write_atomically(out_dir / "captions.json", text.encode(), "--out-dir")
         print(f"{len(captions)} of {len(judged)} images: {out_dir}")
 
 

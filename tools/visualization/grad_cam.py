@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 import torch
-from mmcv import imwrite
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DATASETS
@@ -29,9 +28,10 @@ from attnpool_mm.analysis.cam import (
     map_layers,
 )
 from attnpool_mm.analysis.maps import draw_maps, stack_rows
+from attnpool_mm.analysis.results import write_picture
 from attnpool_mm.engine import launch, preflight, samples, trained
 from attnpool_mm.engine.class_names import class_counts, class_names
-from attnpool_mm.engine.work_dir import check_folder
+from attnpool_mm.engine.work_dir import check_file
 from attnpool_mm.pooling import WeightedPool2d
 from attnpool_mm.utils.checks import check_choice, check_int, nearest
 from attnpool_mm.utils.config import datasets_of, images_are_rgb, registered_class
@@ -169,13 +169,13 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out or Path("work_dirs", Path(args.config).stem, "grad_cam.png"))
     if out.suffix not in (".png", ".jpg"):
         raise ConfigError(f"--out {out}: a name that ends in .png or .jpg is accepted")
-    check_folder("--out", out.parent)
+    check_file("--out", out)
     if args.images is None:
         preflight.check_data_paths(cfg, ("test",))
     model = trained.load_trained(cfg, args).to(get_device())
     named = samples.named_samples(cfg, args.images, args.num_images)
     rows = [row(cfg, args, model, sample, target) for _, sample in named]
-    imwrite(stack_rows(rows)[..., ::-1], str(out))
+    write_picture(out, stack_rows(rows), "--out")
     print(out)
 
 

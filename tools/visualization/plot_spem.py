@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attnpool_mm.analysis.logs import LAMBDA, Records, of_training, read_work_dir
+from attnpool_mm.analysis.results import write_plot
 from attnpool_mm.engine import launch
 from attnpool_mm.utils.errors import ConfigError
 
@@ -166,11 +167,10 @@ def draw(work_dir: Path, out: Path) -> list[Path]:
         "lambda.png": draw_lambda(lambdas),
         "curves.png": draw_curves(training, validation),
     }
-    out.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, figure in figures.items():
         if figure is not None:
-            figure.savefig(out / name, dpi=120)
+            write_plot(out / name, figure, name="--out")
             plt.close(figure)
             paths.append(out / name)
     return paths

@@ -14,12 +14,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
-from mmcv import imwrite
 from mmengine.config import Config
 from mmengine.device import get_device
 from torch import nn
 
 from attnpool_mm.analysis.maps import draw_maps
+from attnpool_mm.analysis.results import write_picture
 from attnpool_mm.analysis.weight_history import draw_frames, draw_strips, write_video
 from attnpool_mm.engine import launch, preflight, samples, trained
 from attnpool_mm.engine.work_dir import check_folder
@@ -86,7 +86,7 @@ def saved_files(names: list[str]) -> list[str]:
 
 
 def draw(model: nn.Module, sample: dict, rgb: bool) -> np.ndarray:
-    """Run one sample and draw the weights of its pools; uint8 BGR.
+    """Run one sample and draw the weights of its pools; uint8 RGB.
 
     Args:
         model: The network.
@@ -96,7 +96,7 @@ def draw(model: nn.Module, sample: dict, rgb: bool) -> np.ndarray:
     batch = samples.batch_of(model, sample)
     maps = samples.pool_maps(model, batch)
     image = samples.picture_of(sample, rgb)
-    return draw_maps(image, maps, batch["inputs"].shape[-2:])[..., ::-1]
+    return draw_maps(image, maps, batch["inputs"].shape[-2:])
 
 
 def step_of(file: str, checkpoint: dict) -> tuple[int, int]:
@@ -151,16 +151,16 @@ def draw_history(
         maps[file] = [samples.pool_maps(network, batch) for batch in batches]
     history = {when: maps[file] for file, when in captions(steps).items()}
     for pool, strip in draw_strips(pictures, history).items():
-        save(out_dir / f"{pool}.png", strip[..., ::-1])
+        write(out_dir / f"{pool}.png", strip)
     if args.video:
         path = out_dir / "weights.gif"
         write_video(path, draw_frames(pictures, history))
         print(path)
 
 
-def save(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, uint8 BGR, and its folder; say where."""
-    imwrite(picture, str(path))
+def write(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, uint8 RGB, and its folder; say where."""
+    write_picture(path, picture, "--out-dir")
     print(path)
 
 
@@ -185,7 +185,7 @@ def run(args: argparse.Namespace) -> None:
         return
     model = trained.load_trained(cfg, args).to(get_device())
     for name, sample in samples.named_samples(cfg, args.images, args.num_images):
-        save(out_dir / f"{name}.png", draw(model, sample, images_are_rgb(cfg)))
+        write(out_dir / f"{name}.png", draw(model, sample, images_are_rgb(cfg)))
 
 
 def main() -> None:
