@@ -5,6 +5,7 @@ import os
 import re
 from hashlib import sha256
 from http.client import HTTPException
+from logging import WARNING
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -14,6 +15,7 @@ from uuid import uuid4
 import torch
 from mmengine.dist import barrier, get_dist_info
 from mmengine.fileio import get_file_backend
+from mmengine.logging import print_log
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
@@ -22,8 +24,8 @@ from .loading import FORCE_SAFE, load_checkpoint_file, load_stream
 
 FORCE_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 WEB = ("http://", "https://")
-# At the end of names such as resnet50-11ad3fa6.pth, but no date
-DIGEST = re.compile(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$")
+# At the end of names such as resnet50-11ad3fa6.pth
+DIGEST = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 URL_DIGITS = 16
 SECONDS = 60  # without a byte, until a server counts as lost
 PART = 2**17  # bytes
@@ -128,62 +130,86 @@ def _known(filename: str, known: dict[str, str]) -> str:
 
 def _download(url: str) -> Path:
     """Fetch `url` into PyTorch's hub folder, once for all processes."""
+    rank, _ = get_dist_info()
+    for turn in (True, False):
+        if turn == (rank == 0) and _downloaded(url) is None:
+            _fetch_or_fall_back(url)
+        if turn:
+            barrier()  # machines with a folder of their own download after rank 0
+    return _downloaded(url) or _shared_place(url)
+
+
+def _fetch_or_fall_back(url: str) -> None:
+    """Fetch `url`, or leave it at a file of that name that was there before.
+
+    Raises:
+        ConfigError: It cannot be fetched, and there is none.
+    """
     try:
-        file, digest = _place(url)
-        rank, _ = get_dist_info()
-        for turn in (True, False):
-            if turn == (rank == 0) and not _is_whole(file, digest):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                _fetch(url, file, digest)
-            if turn:
-                barrier()  # machines with a folder of their own download after rank 0
+        _fetch(url)
     except (OSError, HTTPException, ValueError) as error:
         reason = f"{' '.join(str(error).split()) or type(error).__name__:.200}"
-        raise ConfigError(
-            f"checkpoint {url}: a download failed ({reason}); the path of a file is "
-            "accepted, too"
-        ) from error
-    return file
+        said = f"checkpoint {url}: a download failed ({reason})"
+        if _shared_place(url).is_file():
+            print_log(f"{said}; taken: {_shared_place(url)}", "current", WARNING)
+            return
+        raise ConfigError(f"{said}; the path of a file is accepted, too") from error
 
 
-def _place(url: str) -> tuple[Path, str]:
-    """Where a download lies, and how its SHA-256 starts; that is '' if not known.
+def _shared_place(url: str) -> Path:
+    """Where `torch.hub` and MMEngine look for a download, by its mere name."""
+    try:
+        name = Path(urlparse(url).path).name or "checkpoint"
+    except ValueError as error:
+        raise ConfigError(f"checkpoint {url}: a download failed ({error})") from error
+    return Path(torch.hub.get_dir(), "checkpoints", name)
 
-    A name with a digest, as PyTorch and OpenMMLab publish their weights, stands for one
-    content: it lies where `torch.hub` and MMEngine look for it, for them too. Of other
-    names there is one on every server: they lie in a folder for each URL, which those
-    two do not read, as we do not read what they have under the mere name.
+
+def _own_place(url: str) -> Path:
+    """Where a download lies whose name does not say its content.
+
+    There is such a name on every server, so each URL has a folder.
     """
-    folder = Path(torch.hub.get_dir(), "checkpoints")
-    name = Path(urlparse(url).path).name or "checkpoint"
-    if found := DIGEST.search(name):
-        return folder / name, found[1]
-    return folder / sha256(url.encode()).hexdigest()[:URL_DIGITS] / name, ""
+    shared = _shared_place(url)
+    return shared.parent / sha256(url.encode()).hexdigest()[:URL_DIGITS] / shared.name
 
 
-def _is_whole(file: Path, digest: str) -> bool:
-    """Whether a file is there, with the content that its name says."""
-    if not digest or not file.is_file():
-        return file.is_file()
+def _downloaded(url: str) -> Path | None:
+    """The whole file that a URL stands for, if it was fetched before."""
+    shared, own = _shared_place(url), _own_place(url)
+    if shared.is_file() and _is_as_named(shared, shared.name):
+        return shared
+    return own if own.is_file() else None
+
+
+def _is_as_named(file: Path, name: str) -> bool:
+    """Whether a file has the SHA-256 that its name ends in, as published weights do."""
+    named = DIGEST.search(name)
+    if not named:
+        return False
     found = sha256()
     with file.open("rb") as stream:
         while part := stream.read(PART):
             found.update(part)
-    return found.hexdigest().startswith(digest)
+    return found.hexdigest().startswith(named[1])
 
 
-def _fetch(url: str, file: Path, digest: str) -> None:
+def _fetch(url: str) -> None:
     """Download a file; what does not come whole leaves nothing.
 
-    `torch.hub.download_url_to_file` takes a lost connection for the end of the file.
+    `torch.hub.download_url_to_file` takes a lost connection for the end of the file. A
+    file with the digest in its name lies where it looks for it, too. Some published
+    names have a digest of something else.
 
     Raises:
-        OSError: The download failed, was cut short, or is not what the name says.
+        OSError: The download failed, or was cut short.
         HTTPException: The server does not speak HTTP.
         ValueError: The URL is none.
     """
+    shared, own = _shared_place(url), _own_place(url)
     request = Request(url, headers={"User-Agent": "torch.hub"})  # as `torch.hub` does
-    partial = file.with_name(f"{uuid4().hex}.partial")
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    partial = shared.with_name(f"{uuid4().hex}.partial")
     try:
         with urlopen(request, timeout=SECONDS) as source, partial.open("xb") as target:
             length = source.headers.get("Content-Length")
@@ -197,8 +223,11 @@ def _fetch(url: str, file: Path, digest: str) -> None:
         size = partial.stat().st_size
         if expected not in (None, size):
             raise OSError(f"it ended after {size} of {expected} bytes")
-        if not _is_whole(partial, digest):
-            raise OSError(f"its SHA-256 does not start with {digest}, as its name says")
-        partial.replace(file)
+        place = shared if _is_as_named(partial, shared.name) else own
+        if place == own and DIGEST.search(own.name):
+            said = f"{url}: its SHA-256 does not start as its name says"
+            print_log(said, "current", WARNING)
+        place.parent.mkdir(exist_ok=True)
+        partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from mmengine._strategy import SingleDeviceStrategy
+from mmengine._strategy import DDPStrategy, SingleDeviceStrategy
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..utils.atomic_files import PARTIAL, write_atomically
-from .epoch_loop import VALIDATED, ResumableEpochLoop, take_up_place
+from .epoch_loop import PLACE_IF_SAME, VALIDATED, ResumableEpochLoop, take_up_place
 
 BACKEND = "attnpool_mm.atomic"
 ATOMIC = {"backend": BACKEND}
@@ -151,7 +151,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         loop = runner.train_loop
         if self._batches and isinstance(loop, ResumableEpochLoop):
-            meta = {**meta, "place": loop.place(self._batches)}
+            meta = {**meta, PLACE_IF_SAME: loop.place(self._batches)}
         outdated = []
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             kept = [*self.keep_ckpt_ids, step]
@@ -194,7 +194,9 @@ class AtomicCheckpointHook(CheckpointHook):
             )
         if is_main_process():
             if in_place:
-                os.replace(Path(self.out_dir, partial), self.last_ckpt)
+                with open(Path(self.out_dir, partial), "r+b") as file:
+                    os.fsync(file.fileno())
+                os.replace(file.name, self.last_ckpt)
             pointer = Path(runner.work_dir, POINTER)
             write_atomically(pointer, self.last_ckpt.encode())
 
@@ -230,6 +232,5 @@ class AtomicCheckpointHook(CheckpointHook):
 
 def _writes_in_place(runner: Runner) -> bool:
     """Whether a `FlexibleRunner`'s strategy writes one file, and asks no backend."""
-    kind = type(getattr(runner, "strategy", None))
-    plain = SingleDeviceStrategy.save_checkpoint
-    return getattr(kind, "save_checkpoint", None) is plain
+    saving = getattr(type(getattr(runner, "strategy", None)), "save_checkpoint", None)
+    return saving in (SingleDeviceStrategy.save_checkpoint, DDPStrategy.save_checkpoint)

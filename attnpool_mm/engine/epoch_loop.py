@@ -11,10 +11,14 @@ from mmengine.dist import all_gather_object, get_rank
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..registry import LOOPS
+from ..utils.checks import is_int
 from ..utils.errors import ConfigError
 
 # In MMEngine's message hub: how many epochs the newest validation has seen
 VALIDATED = "epochs_validated"
+# In a checkpoint's meta: where in an epoch it is, and where it is if the epochs are of
+# the same length
+PLACE, PLACE_IF_SAME = "place", "place_if_same"
 
 
 def random_state() -> dict:
@@ -98,14 +102,16 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         keys = {"batches", "of", "random_states"}
         if not isinstance(place, dict) or place.keys() != keys:
             raise ConfigError("--resume: the checkpoint's meta.place is none of ours")
-        if place["of"] != len(self.dataloader):
+        if is_int(place["of"]) and place["batches"] == place["of"]:
+            place = {**place, "batches": len(self.dataloader)}  # a whole epoch
+        elif place["of"] != len(self.dataloader):
             raise ConfigError(
                 f"--resume: the checkpoint is from the middle of an epoch of "
                 f"{place['of']} batches, and train_dataloader has "
                 f"{len(self.dataloader)}; the same batch_size and number of processes "
                 "is expected, or a checkpoint of a whole epoch"
             )
-        if place["batches"] not in range(place["of"] + 1):
+        elif place["batches"] not in range(place["of"] + 1):
             raise ConfigError(
                 f"--resume: meta.place.batches={place['batches']!r}: "
                 f"0 to {place['of']} is accepted"
@@ -167,10 +173,16 @@ def take_up_place(runner: Runner, checkpoint: dict) -> None:
         checkpoint (dict): What it has loaded, whose `meta` may have a `place`.
 
     Raises:
-        ConfigError: As in `ResumableEpochLoop.take_up`.
+        ConfigError: As in `ResumableEpochLoop.take_up`, if it is of a training that a
+            signal stopped.
     """
-    place = checkpoint.get("meta", {}).get("place")
-    if place is None or not runner._resume:
+    meta = checkpoint.get("meta", {})
+    if not runner._resume or not isinstance(runner.train_loop, ResumableEpochLoop):
         return
-    if isinstance(runner.train_loop, ResumableEpochLoop):
-        runner.train_loop.take_up(place)
+    if meta.get(PLACE) is not None:
+        runner.train_loop.take_up(meta[PLACE])
+    elif meta.get(PLACE_IF_SAME) is not None:
+        try:
+            runner.train_loop.take_up(meta[PLACE_IF_SAME])
+        except ConfigError as error:
+            runner.logger.warning(f"The epoch starts anew. {error}")

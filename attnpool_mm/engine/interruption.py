@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from .checkpointing import AtomicCheckpointHook
-from .epoch_loop import ResumableEpochLoop, take_up_place
+from .epoch_loop import PLACE, ResumableEpochLoop, take_up_place
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Seconds in which torchrun passes on what its processes have got themselves: from a
@@ -165,11 +165,13 @@ class StopOnSignalHook(Hook):
 
     def end_waiting(self, runner: Runner) -> None:
         """Stop if a signal has come. The next one ends the process where it is."""
-        self._watch.moment = "after the training"
-        self._watch.waits = False
         signum = self._agreed()
         if signum:
             self._stop(runner, signum, 0, runner.iter)
+        self._watch.moment = "after the training"
+        self._watch.waits = False
+        if self._watch.signum:  # meanwhile
+            raise Interrupted(self._watch.signum, self._watch.moment)
 
     def _agreed(self) -> int:
         """The signal that any of the processes got."""
@@ -188,7 +190,7 @@ class StopOnSignalHook(Hook):
         resumable = isinstance(loop, ResumableEpochLoop) or not counts_epochs
         if hook is not None and resumable and not self._is_saved(iters):
             if counts_epochs:
-                meta["place"] = loop.place(batches)
+                meta[PLACE] = loop.place(batches)
             hook.save_interrupted(runner, meta)
         if hook is None or hook.last_ckpt is None:
             raise Interrupted(signum, f"after iteration {iters}, nothing was written")

@@ -1,8 +1,10 @@
 """Can a work folder, or a file of results, be written to?"""
 
+import os
 import tempfile
 from pathlib import Path
 
+from ..utils.atomic_files import is_stream
 from ..utils.errors import ConfigError
 
 
@@ -49,11 +51,14 @@ def check_file(option: str, path: str | Path) -> None:
 
     Args:
         option (str): That names it, for the message.
-        path (str | Path): The file; its folder may be made.
+        path (str | Path): The file; its folder may be made. A file that can be written
+            need not lie in such a folder.
 
     Raises:
         ConfigError: It is a folder, or its folder cannot be written to.
     """
+    if is_stream(path) or (Path(path).is_file() and os.access(path, os.W_OK)):
+        return
     check_folder(option, Path(path).parent)
     if Path(path).is_dir():
         raise ConfigError(f"{option} {path}: it is a folder; a file is accepted")

@@ -28,7 +28,8 @@ def write_atomically(
 
     The bytes go to a temporary file in the same folder, onto the disk, and are then
     renamed. What was under the name before stays until then. What is no file, such as
-    /dev/stdout, is written as it is.
+    /dev/stdout, is written as it is, and so is a file that cannot be replaced: one that
+    is mounted, or whose folder cannot be written to.
 
     Args:
         path (str | os.PathLike): The file; its folder is made where it is missing.
@@ -101,16 +102,17 @@ def write_together(
     try:
         for path, data in files.items():
             with _one_line(path, name):
-                if _is_stream(path):
+                if is_stream(path):
                     Path(path).write_bytes(data)
                 else:
                     Path(path).parent.mkdir(parents=True, exist_ok=True)
                     _write_partial(Path(os.path.realpath(path)), data, partials)
         for target in list(partials)[1:]:
-            target.unlink(missing_ok=True)
+            with suppress(OSError):  # one that is mounted stays until it is written
+                target.unlink()
         for target, partial in partials.items():
             with _one_line(target, name):
-                os.replace(partial, target)
+                _replace(partial, target)
     except BaseException:
         for partial in partials.values():
             with suppress(OSError):
@@ -125,8 +127,16 @@ def _write_partial(
 ) -> None:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    partial = partials[target] = target.with_name(f".{target.name}{PARTIAL}")
-    with open(partial, "wb") as file:
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    try:
+        file = open(partial, "wb")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        if not _is_writable_itself(target, error):
+            raise
+        target.write_bytes(data)
+        return
+    partials[target] = partial
+    with file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -134,8 +144,24 @@ def _write_partial(
         copymode(target, partial)
 
 
-def _is_stream(path: str | os.PathLike) -> bool:
-    """Whether a name is of no file that can be replaced."""
+def _replace(partial: Path, target: Path) -> None:
+    try:
+        os.replace(partial, target)
+    except OSError as error:
+        if not _is_writable_itself(target, error):
+            raise
+        target.write_bytes(partial.read_bytes())
+        partial.unlink()
+
+
+def _is_writable_itself(target: Path, error: OSError) -> bool:
+    """Whether a file can be written where its folder cannot, or where it is mounted."""
+    refused = error.errno in (errno.EACCES, errno.EBUSY, errno.EPERM, errno.EROFS)
+    return refused and target.is_file() and os.access(target, os.W_OK)
+
+
+def is_stream(path: str | os.PathLike) -> bool:
+    """Whether a name is of no file that can be replaced, such as /dev/stdout."""
     exists = os.path.exists(path)
     other = exists and not (os.path.isfile(path) or os.path.isdir(path))
     return other or os.fspath(path).startswith(STREAMS)

@@ -177,6 +177,8 @@ def _last_size(cfg: Config, loader: str, arguments: dict[str, str]) -> Any:
             given = step.get(arguments.get(name, ""))
             if given is not None:
                 size = given
+                if not isinstance(size, int) and len(size) == 1:
+                    (size,) = size
                 if isinstance(size, int):
                     continue
                 if name in HEIGHT_FIRST:

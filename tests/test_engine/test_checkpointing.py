@@ -8,7 +8,7 @@ import torch
 from kill_points import forked, kill_at, limit_file_size
 from mmengine.hooks import Hook
 from mmengine.runner._flexible_runner import FlexibleRunner
-from trainings import Recorder, make_runner, train
+from trainings import Draws, Recorder, make_runner, train
 
 from attnpool_mm.checkpoint import load_checkpoint_file
 from attnpool_mm.engine.newest_checkpoint import find_resumable
@@ -121,6 +121,23 @@ def test_files_of_iterations_go_on_within_an_epoch(tmp_path, interval):
     assert names(tmp_path / "died") == names(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("iteration", [3, 4])
+def test_files_of_iterations_go_on_with_other_batches(tmp_path, iteration):
+    """In the middle of an epoch that starts anew, at its end with the next one."""
+    train(tmp_path, **hooks(interval=1, by_epoch=False))
+    found = tmp_path / f"iter_{iteration}.pth"
+    loader = dict(
+        batch_size=4,
+        sampler=dict(type="DefaultSampler", shuffle=False),
+        collate_fn=dict(type="default_collate"),
+        dataset=Draws(),
+    )
+    model = train(
+        tmp_path / "other", resume=True, load_from=str(found), train_dataloader=loader
+    )
+    assert len(model.own) == 2 * (3 - iteration // 4)
+
+
 class TestFlexibleRunner:
     """It counts by itself, and its strategy writes in place."""
 
@@ -145,17 +162,18 @@ class TestFlexibleRunner:
 
     def test_no_moment_is_without_a_checkpoint(self, tmp_path):
         keys = {**self.keys, "train_cfg": dict(by_epoch=True, max_epochs=2)}
-        statuses = set()
-        for moment in range(10, 28):
+        for moment in range(10, 40):
             folder = tmp_path / str(moment)
 
             def killed(moment=moment, folder=folder):
                 kill_at(moment, folder)
                 train(folder, **keys)
 
-            statuses.add(forked(killed))
+            status = forked(killed)
             assert find_resumable(folder)[0], moment
-        assert statuses == {-signal.SIGKILL, 0}  # up to the end
+            if status == 0:
+                break
+        assert status == 0 and moment > 20
 
 
 def test_what_a_dead_run_left_is_cleared(tmp_path):

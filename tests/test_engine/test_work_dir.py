@@ -25,6 +25,7 @@ def test_file(tmp_path):
     (tmp_path / "old.json").write_text("{}")
     for name in ("old.json", "new.json", "new/newer/new.json"):
         check_file("--out", tmp_path / name)
+    check_file("--out", "/dev/stdout")
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
     for path in (tmp_path, tmp_path / "old.json" / "new.json", Path("/proc/new.json")):
         with pytest.raises(ConfigError, match="--out") as caught:

@@ -1,6 +1,7 @@
 """Files that a full disk or a kill leaves as they were."""
 
 import ast
+import errno
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,9 @@ import pytest
 import torch
 from kill_points import forked, kill_at, limit_file_size
 
+from attnpool_mm.utils import atomic_files
 from attnpool_mm.utils.atomic_files import (
+    PARTIAL,
     FileWriteError,
     save_atomically,
     saved,
@@ -98,6 +101,26 @@ def test_links_streams_and_permissions(tmp_path):
     with open(tmp_path / "stdout", "w+b") as stdout:
         write_atomically(f"/dev/fd/{stdout.fileno()}", b"new")
         assert stdout.read() == b"new"
+
+
+@pytest.mark.parametrize("refused", ["open", "replace"])
+def test_a_file_that_cannot_be_replaced_is_written(tmp_path, monkeypatch, refused):
+    """One that is mounted into a container, or in a folder of somebody else's."""
+    (tmp_path / "file").write_bytes(b"old")
+    real = open
+
+    def refuse(path, *_):
+        if str(path).endswith(PARTIAL):
+            raise PermissionError(errno.EACCES, "refused")
+        return real(path, *_)
+
+    where = atomic_files if refused == "open" else os
+    monkeypatch.setattr(where, refused, refuse, raising=False)
+    write_atomically(tmp_path / "file", b"new")
+    assert contents(tmp_path) == {"file": b"new"}
+    with pytest.raises(FileWriteError, match="refused"):
+        write_atomically(tmp_path / "another", b"new")
+    assert contents(tmp_path) == {"file": b"new"}
 
 
 @pytest.mark.parametrize("name", ["folder", "file/new", "/proc/new"])

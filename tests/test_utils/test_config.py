@@ -75,6 +75,7 @@ def test_data_sets_in_wrappers():
      (48, 64)),
     ([dict(type="torchvision/Resize", size=(64, 48))], (64, 48)),
     ([dict(type="torchvision/CenterCrop", size=(64, 48))], (64, 48)),
+    ([dict(type="torchvision/CenterCrop", size=[64])], (64, 64)),
 ])  # fmt: skip
 def test_image_size_of_the_test_pipeline(pipeline, size):
     train = loader(dict(type="RandomCrop", crop_size=7))
