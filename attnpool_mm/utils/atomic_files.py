@@ -82,8 +82,8 @@ def write_together(
     """Write files of which none may lie beside another's old version.
 
     All are on the disk, under temporary names, before the first is renamed. A kill
-    leaves the old files, or all of the new ones, or some of either without the others:
-    the old ones, but for the first, are deleted first, and the first is renamed first.
+    leaves old files alone or new ones alone, perhaps not all of them: the old ones but
+    for the first are deleted, and then the first is the first to be renamed.
 
     Args:
         files (Mapping[str | os.PathLike, bytes | memoryview]): The files, as in
