@@ -92,6 +92,8 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             for folder in {str(self.out_dir), runner.work_dir}:
                 clear_partial_files(folder)
+        if self.backend_args == ATOMIC:
+            _write_whole_files(runner)
 
     def after_train_iter(
         self,
@@ -178,12 +180,10 @@ class AtomicCheckpointHook(CheckpointHook):
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         self.saved_iter = meta["iter"]
-        in_place = _writes_in_place(runner) and self.backend_args == ATOMIC
-        partial = f".{filename}{PARTIAL}" if in_place else filename
         with self._counting({"epoch": meta["epoch"], "iter": meta["iter"]}):
             runner.save_checkpoint(
                 self.out_dir,
-                partial,
+                filename,
                 self.file_client_args,
                 save_optimizer=resumable or self.save_optimizer,
                 save_param_scheduler=resumable or self.save_param_scheduler,
@@ -193,10 +193,6 @@ class AtomicCheckpointHook(CheckpointHook):
                 **self.args,
             )
         if is_main_process():
-            if in_place:
-                with open(Path(self.out_dir, partial), "r+b") as file:
-                    os.fsync(file.fileno())
-                os.replace(file.name, self.last_ckpt)
             pointer = Path(runner.work_dir, POINTER)
             write_atomically(pointer, self.last_ckpt.encode())
 
@@ -230,7 +226,24 @@ class AtomicCheckpointHook(CheckpointHook):
                 self.file_backend.rmtree(path)
 
 
-def _writes_in_place(runner: Runner) -> bool:
-    """Whether a `FlexibleRunner`'s strategy writes one file, and asks no backend."""
-    saving = getattr(type(getattr(runner, "strategy", None)), "save_checkpoint", None)
-    return saving in (SingleDeviceStrategy.save_checkpoint, DDPStrategy.save_checkpoint)
+def _write_whole_files(runner: Runner) -> None:
+    """Let the strategy of a `FlexibleRunner`, which asks no backend, rename its files.
+
+    Strategies whose checkpoints are folders stay as they are.
+    """
+    strategy = getattr(runner, "strategy", None)
+    save = getattr(strategy, "save_checkpoint", None)
+    kinds = (SingleDeviceStrategy.save_checkpoint, DDPStrategy.save_checkpoint)
+    if getattr(save, "__func__", None) not in kinds:
+        return
+
+    def save_whole(filename: str, **options: Any) -> None:
+        target = Path(filename)
+        partial = target.with_name(f".{target.name}{PARTIAL}")
+        save(str(partial), **options)
+        if is_main_process():
+            with open(partial, "r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, target)
+
+    strategy.save_checkpoint = save_whole

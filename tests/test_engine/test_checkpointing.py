@@ -141,39 +141,42 @@ def test_files_of_iterations_go_on_with_other_batches(tmp_path, iteration):
 class TestFlexibleRunner:
     """It counts by itself, and its strategy writes in place."""
 
-    keys = dict(
-        kind=FlexibleRunner,
-        strategy=dict(type="SingleDeviceStrategy"),
-        validate=True,
-        **hooks(max_keep_ckpts=1, save_best="acc"),
-    )
+    @staticmethod
+    def keys(epochs=3):
+        """MMEngine writes a run's name into the strategy that it is given."""
+        return dict(
+            kind=FlexibleRunner,
+            strategy=dict(type="SingleDeviceStrategy"),
+            validate=True,
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            **hooks(max_keep_ckpts=1, save_best="acc"),
+        )
 
     def test_a_resumed_training_trains_all_epochs(self, tmp_path):
-        whole = train(tmp_path / "whole", **self.keys)
+        whole = train(tmp_path / "whole", **self.keys())
         saved = load_checkpoint_file(tmp_path / "whole/epoch_3.pth")["meta"]
         assert (saved["epoch"], saved["iter"]) == (3, 12)
         with pytest.raises(Died):
-            train(tmp_path / "died", Recorder({9: die}), **self.keys)
+            train(tmp_path / "died", Recorder({9: die}), **self.keys())
         found, _ = find_resumable(tmp_path / "died")
         assert found.endswith("epoch_2.pth")
-        second = train(tmp_path / "died", resume=True, load_from=found, **self.keys)
+        second = train(tmp_path / "died", resume=True, load_from=found, **self.keys())
         assert second.own == whole.own[8:]
         assert torch.equal(second.weight, whole.weight)
 
     def test_no_moment_is_without_a_checkpoint(self, tmp_path):
-        keys = {**self.keys, "train_cfg": dict(by_epoch=True, max_epochs=2)}
-        for moment in range(10, 40):
+        """Killed at the moments of `MOMENTS`: the files are written as a `Runner`'s."""
+        for moment, what in MOMENTS.items():
             folder = tmp_path / str(moment)
 
             def killed(moment=moment, folder=folder):
                 kill_at(moment, folder)
-                train(folder, **keys)
+                train(folder, **self.keys(epochs=2))
 
-            status = forked(killed)
-            assert find_resumable(folder)[0], moment
-            if status == 0:
-                break
-        assert status == 0 and moment > 20
+            assert forked(killed) == (-signal.SIGKILL if what else 0), what
+            assert find_resumable(folder)[0], what
+            for path in folder.glob("best_*.pth"):
+                assert load_checkpoint_file(path)["state_dict"], what
 
 
 def test_what_a_dead_run_left_is_cleared(tmp_path):
