@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 
 from ..utils.errors import ConfigError
 from .evidence import Summary
-from .evidence_file import Levels, Results
+from .evidence_file import Levels, Results, is_percentage
 from .evidence_tables import WORDS, metric_name
 from .evidence_verdicts import families, own_name
 
@@ -61,8 +61,9 @@ def draw_differences(results: Results, where: Levels | None = None) -> Figure:
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
     against = ", ".join(results.reference.values())
+    points = ", in points" if is_percentage(results.metric) else ""
     figure.supxlabel(
-        f"{metric_name(results.metric)}: difference from {against}, in points",
+        f"{metric_name(results.metric)}: difference from {against}{points}",
         fontsize=9.5,
     )
     words = {row.difference.word for rows in found.values() for row in rows}

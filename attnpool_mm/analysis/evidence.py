@@ -12,7 +12,7 @@ from .comparison import (
     paired_difference,
     scatter_of,
 )
-from .evidence_file import Levels, Results
+from .evidence_file import Levels, Results, is_percentage
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,10 @@ class Summary:
 
     Attributes:
         levels: What it is, of each axis.
+        metric: What the values are of.
         seeds: How many seeds the plan has.
-        values: Seed → value, in per cent, of the runs that did not fail.
+        values: Seed → value, as in `Run.value`, of the runs that did not fail.
+        valueless: How many runs ended well, but have no value.
         failed: Seed → why its run failed.
         cost: As in `Run`.
         step: A training step's time over that of the reference; None if not measured.
@@ -36,8 +38,10 @@ class Summary:
     """
 
     levels: Levels
+    metric: str
     seeds: int
     values: dict[int, float]
+    valueless: int
     failed: dict[int, str]
     cost: dict[str, float]
     step: float | None
@@ -45,6 +49,11 @@ class Summary:
     scatter: Scatter | None = None
     is_outlying: bool = False
     difference: Difference | None = None
+
+    @property
+    def digits(self) -> int:
+        """How many a value is shown with behind the point."""
+        return 2 if is_percentage(self.metric) else 4
 
     @property
     def mean(self) -> float:
@@ -153,8 +162,10 @@ def _summary(results: Results, metric: str, levels: Levels) -> Summary:
             values[run.seed] = value
     return Summary(
         levels=levels,
+        metric=metric,
         seeds=results.seeds,
         values=values,
+        valueless=len(runs) - len(values) - len(failed),
         failed=failed,
         cost=next((run.cost for run in runs if run.cost), {}),
         step=next((results.steps.get(run.group) for run in runs), None),

@@ -14,6 +14,11 @@ from ..utils.checks import nearest
 from ..utils.errors import ConfigError
 
 COSTS = ("parameters", "flops", "peak_fused", "peak_unfused")
+FRACTIONS = ("coco/", "pascal_voc/")  # how the metrics start that are parts of 1
+PERCENTAGES = (
+    *("accuracy/", "single-label/", "multi-label/", "shift_consistency", "corruption/"),
+    *FRACTIONS,  # once they are multiplied
+)
 Levels = dict[str, str]  # axis → level
 
 
@@ -46,13 +51,13 @@ class Run:
     problem: str
 
     def value(self, metric: str) -> float | None:
-        """A metric of the last validation, or a measure, in per cent.
+        """A metric of the last validation, or a measure; in per cent if it is known.
 
-        MMDetection's COCO metrics are fractions, and −1 where there are no objects:
+        MMDetection's metrics are fractions, and COCO's −1 where there are no objects:
         they are given in per cent, and as None.
         """
         value = self.last.get(metric, self.measures.get(metric))
-        if value is None or not metric.startswith("coco/"):
+        if value is None or not metric.startswith(FRACTIONS):
             return value
         return None if value == -1 else 100 * value
 
@@ -135,6 +140,16 @@ class Results:
         """
         if self.metrics and metric not in {*self.metrics, self.metric}:
             raise ConfigError(f"{self.name}: {metric}: {nearest(metric, self.metrics)}")
+
+
+def is_percentage(metric: str) -> bool:
+    """Whether `Run.value` gives a metric in per cent.
+
+    Example:
+        >>> is_percentage('coco/bbox_mAP'), is_percentage('NMI')
+        (True, False)
+    """
+    return metric.startswith(PERCENTAGES)
 
 
 def level_name(axis: str, level: str) -> str:

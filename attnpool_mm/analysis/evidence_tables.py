@@ -8,7 +8,7 @@ from ..utils.checks import nearest
 from ..utils.errors import ConfigError
 from .comparison import Difference, pareto_front
 from .evidence import Summary, summaries
-from .evidence_file import Levels, Results, level_name
+from .evidence_file import Levels, Results, is_percentage, level_name
 
 WORDS = ("better", "perhaps better", "within the noise", "perhaps worse", "worse")
 SIGNS = dict(zip(WORDS, "▲△≈▽▼", strict=True)) | {"one seed": "?"}
@@ -32,13 +32,15 @@ def metric_name(metric: str) -> str:
     Example:
         >>> metric_name('accuracy/top1'), metric_name('corruption/gaussian_noise')
         ('top-1 (%)', 'gaussian noise (%)')
+        >>> metric_name('NMI')
+        'NMI'
     """
     name = metric.rpartition("/")[2].replace("_", " ")
-    return METRICS.get(metric, f"{name} (%)")
+    return METRICS.get(metric, f"{name} (%)" if is_percentage(metric) else name)
 
 
-def number(value: float, signed: bool = False) -> str:
-    """A value in per cent, or a difference in points.
+def number(value: float, signed: bool = False, digits: int = 2) -> str:
+    """A value, or a difference, with two digits behind the point or others.
 
     Example:
         >>> number(71.234), number(-0.5, signed=True), number(0.001, signed=True)
@@ -46,14 +48,14 @@ def number(value: float, signed: bool = False) -> str:
     """
     if math.isnan(value):
         return NOTHING
-    value = round(value, 2) + 0.0  # no −0.00
-    return f"{value:{'+' if signed and value else ''}.2f}".replace("-", "−")
+    value = round(value, digits) + 0.0  # no −0.00
+    return f"{value:{'+' if signed and value else ''}.{digits}f}".replace("-", "−")
 
 
 def _value(row: Summary) -> str:
-    text = number(row.mean)
+    text = number(row.mean, digits=row.digits)
     if row.std == row.std:
-        text += f" ± {number(row.std)}"
+        text += f" ± {number(row.std, digits=row.digits)}"
     failed = f" ({len(row.failed)} failed)" if row.failed else ""
     return f"failed ({len(row.failed)})" if failed and not row.values else text + failed
 
@@ -62,19 +64,28 @@ def _change(row: Summary) -> str:
     found = row.difference
     if found is None:
         return "reference" if row.is_reference else NOTHING
-    return f"{SIGNS[found.word]} {number(found.mean, signed=True)}"
+    return f"{SIGNS[found.word]} {number(found.mean, True, row.digits)}"
 
 
 def _difference(row: Summary) -> str:
     found = row.difference
     if found is None or found.n < 2:
         return _change(row)
-    low, high = (number(end, signed=True) for end in (found.low, found.high))
+    low, high = (number(end, True, row.digits) for end in (found.low, found.high))
     return f"{_change(row)} ({low} to {high})"
 
 
 def _of_difference(value: Callable[[Difference], str]) -> Callable[[Summary], str]:
     return lambda row: NOTHING if row.difference is None else value(row.difference)
+
+
+def _end(name: str) -> Callable[[Summary], str]:
+    """A number of a difference, with its sign."""
+    return lambda row: (
+        number(getattr(row.difference, name), True, row.digits)
+        if row.difference
+        else NOTHING
+    )
 
 
 def _p(value: float | None) -> str:
@@ -90,13 +101,13 @@ def _cost(key: str, unit: float, digits: int) -> Callable[[Summary], str]:
 # Name → heading and cell. `value` stands for the metric, and has its heading.
 COLUMNS: dict[str, tuple[str, Callable[[Summary], str]]] = {
     "value": ("", _value),
-    "mean": ("mean", lambda row: number(row.mean)),
-    "std": ("standard deviation", lambda row: number(row.std)),
+    "mean": ("mean", lambda row: number(row.mean, digits=row.digits)),
+    "std": ("standard deviation", lambda row: number(row.std, digits=row.digits)),
     "change": ("difference", _change),
     "difference": ("difference", _difference),
-    "points": ("points", _of_difference(lambda d: number(d.mean, signed=True))),
-    "low": ("from", _of_difference(lambda d: number(d.low, signed=True))),
-    "high": ("to", _of_difference(lambda d: number(d.high, signed=True))),
+    "points": ("points", _end("mean")),
+    "low": ("from", _end("low")),
+    "high": ("to", _end("high")),
     "word": (
         "which is",
         lambda row: row.difference.word if row.difference else _difference(row),

@@ -76,7 +76,9 @@ def _by_word(rows: Sequence[Summary]) -> dict[str, list[Summary]]:
         for word in words
     }
     found["failed"] = [row for row in rows if row.failed and not row.values]
-    found["not run yet"] = [row for row in rows if not row.failed and not row.values]
+    empty = [row for row in rows if not row.failed and not row.values]
+    found["without a value"] = [row for row in empty if row.valueless]
+    found["not run yet"] = [row for row in empty if not row.valueless]
     return found
 
 
@@ -84,7 +86,7 @@ def _names(results: Results, rows: Iterable[Summary]) -> str:
     def name(row: Summary) -> str:
         text = own_name(results, row)
         if row.difference:
-            text += f" ({number(row.difference.mean, signed=True)})"
+            text += f" ({number(row.difference.mean, True, row.digits)})"
         return text
 
     return "; ".join(map(name, rows))
@@ -107,7 +109,8 @@ def _leading(results: Results, rows: Sequence[Summary]) -> list[str]:
             near.append(own_name(results, row))
     all_have = all(row.values.keys() == seeds for row in there)
     which = "" if all_have else ", over the seeds that all of several have"
-    text = f"  - highest mean{which}: {own_name(results, best)} ({number(max(means))})"
+    highest = number(max(means), digits=best.digits)
+    text = f"  - highest mean{which}: {own_name(results, best)} ({highest})"
     if near:
         text += f"; within the noise of it: {'; '.join(near)}"
     return [text]

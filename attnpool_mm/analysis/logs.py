@@ -4,6 +4,7 @@ import json
 from numbers import Real
 from pathlib import Path
 
+from ..utils.checks import nearest
 from ..utils.errors import ConfigError
 
 LOGS = "*/vis_data/scalars.json"
@@ -11,6 +12,10 @@ LAMBDA = "spem_lambda/"  # how the names of the λ of SPEM start
 MEASURES = ("shift_consistency", "corruption/")  # how those of `RobustnessHook` start
 NO_METRICS = ("data_time", "time", "step", "epoch")
 Records = list[tuple[int, dict]]
+
+
+class NoSuchMetricError(ConfigError):
+    """The validations logged metrics, and not the one that is asked for."""
 
 
 def of_training(record: dict) -> bool:
@@ -126,12 +131,17 @@ def read_scores(
         measured after the training.
 
     Raises:
-        ConfigError: No validation logged the metric, or the last one logged none.
+        NoSuchMetricError: The validations logged other metrics.
+        ConfigError: No validation logged any, or the last one logged none.
     """
     records = [_scores(r) for _, r in read_work_dir(work_dir) if not of_training(r)]
     if metric is None:
         metric = next((name for record in records for name in record), None)
     validations = [record for record in records if metric in record]
+    logged = {name for record in records for name in record}
+    if not validations and logged:
+        hint = nearest(metric, sorted(logged))
+        raise NoSuchMetricError(f"{work_dir}: no validation logged {metric}; {hint}")
     if not validations:
         raise ConfigError(f"{work_dir}: no validation logged {metric or 'anything'}")
     if not records[-1]:

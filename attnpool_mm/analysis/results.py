@@ -95,6 +95,8 @@ def text_table(columns: Mapping[str, Sequence[str]], markdown: bool = False) -> 
         head   12.0
     """
     lines = [tuple(columns), *zip(*columns.values(), strict=True)]
+    if markdown:
+        lines = [tuple(cell.replace("|", "\\|") for cell in line) for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [
         [

@@ -16,12 +16,13 @@ from typing import IO
 
 from mmengine.config import Config
 
-from ..analysis.logs import read_scores
+from ..analysis.logs import NoSuchMetricError, read_scores
 from ..utils.atomic_files import write_atomically
 from ..utils.config_text import config_text
 from ..utils.errors import ConfigError
 from .interruption import Interrupted, SignalWatch
-from .script_process import environment_of, start_script
+from .provenance import device_name, versions
+from .script_process import environment_of, start_script, threads_each
 
 POLL = 0.1  # seconds
 RESULTS = "results.json"
@@ -39,6 +40,9 @@ class Trained:
         measures: What was logged after the training, as `RobustnessHook` does.
         seconds: How long the process ran that finished the training.
         problem: Why there are no values, if there are none.
+        versions: Of the packages that it ended with.
+        machine: The `device` that it ended on, and the `threads` that a process of
+            PyTorch's had on the CPU.
     """
 
     config: str
@@ -47,6 +51,8 @@ class Trained:
     measures: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     problem: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, str | int] = field(default_factory=dict)
 
     def has(self, metric: str | None) -> bool:
         """Whether it ended, and its validations logged a metric. Default: any."""
@@ -101,7 +107,8 @@ def train_all(
 
     Raises:
         ConfigError: The folder holds other trainings of the same names, its
-            `results.json` is none, or another process trains in it.
+            `results.json` is none, or another process trains in it; or validations
+            logged other metrics than this one.
         Interrupted: SIGTERM or SIGINT came; the trainings that ran have got it, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,6 +141,8 @@ def train_all(
         for name, status, seconds in _run_all(todo, folder, script, jobs, lock):
             trained = _outcome(folder / name, status, metric)
             trained.config, trained.seconds = digests[name], seconds
+            trained.versions = versions()
+            trained.machine = dict(device=device_name(), threads=threads_each(jobs))
             done[name] = trained
             _write_results(folder, done)
             yield name, trained
@@ -272,6 +281,8 @@ def _outcome(work_dir: Path, status: int, metric: str | None) -> Trained:
         if status:
             raise ConfigError(f"exit status {status}: {_last_line(log)[:200]}")
         scores = read_scores(work_dir, metric)
+    except NoSuchMetricError:  # it is so in the next training, too
+        raise
     except ConfigError as error:
         trained.problem = str(error)
         return trained

@@ -18,6 +18,7 @@ from ..utils.safe_yaml import use_safe_yaml
 from . import launch
 
 NETWORK = "network"
+SEEDS = 2**32  # NumPy's are below
 Options = dict[str, Any]
 Levels = dict[str, str]
 
@@ -203,12 +204,15 @@ def _checked(path: Path, given: dict[str, Any]) -> Plan:
     for part in plan.exclude:
         _check_levels("exclude", part, plan.levels)
     _check_equal(plan)
-    names = [run.name for run in plan.runs()]
+    runs = plan.runs()
+    names = [run.name for run in runs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ConfigError(f"two runs would be named {twice}: other levels' names")
     if not names:
-        raise ConfigError("exclude leaves nothing out of which a run could be made")
+        raise ConfigError("exclude leaves out every combination")
+    if not any(plan.reference.items() <= run.levels.items() for run in runs):
+        raise ConfigError(f"reference={plan.reference}: exclude leaves out all of it")
     return plan
 
 
@@ -216,6 +220,8 @@ def _config_file(plan: Path, level: str, file: Any) -> Path:
     found = plan.parent / str(file)
     if not isinstance(file, str) or not found.is_file():
         raise ConfigError(f"configs, {level}: there is no file {found}")
+    if not slug(level):
+        raise ConfigError(f"configs: {level!r}: one of a-z, 0-9 is needed")
     return found
 
 
@@ -239,16 +245,19 @@ def _check_axes(axes: dict[str, Any]) -> None:
                 )
             _check_names(f"axes.{axis}, {level}", options)
             if not slug(level):
-                raise ConfigError(f"axes.{axis}: {level!r} has no letter or digit")
+                raise ConfigError(f"axes.{axis}: {level!r}: one of a-z, 0-9 is needed")
 
 
 def _seeds(seeds: Any) -> list[int]:
     if is_int(seeds) and seeds > 0:
         return list(range(seeds))
     listed = isinstance(seeds, list | tuple)
-    if listed and seeds and all(is_int(seed) and seed >= 0 for seed in seeds):
+    if listed and seeds and all(is_int(s) and 0 <= s < SEEDS for s in seeds):
         return list(dict.fromkeys(seeds))
-    raise ConfigError(f"seeds={seeds!r}: their number, or a list of them, is accepted")
+    raise ConfigError(
+        f"seeds={seeds!r}: their number, or a list of integers from 0 to below 2**32, "
+        "is accepted"
+    )
 
 
 def _parts(left_out: Any) -> list[Levels]:

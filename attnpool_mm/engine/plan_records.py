@@ -3,14 +3,11 @@
 import fcntl
 import json
 import os
-import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
 from ..analysis.evidence_file import parse_results
@@ -20,7 +17,6 @@ from ..utils.errors import ConfigError
 from .candidate_training import Trained, digest_of
 from .plan import Plan, Run
 
-PACKAGES = ("attnpool_mm", "torch", "mmengine", "mmcv", "mmdet", "mmpretrain", "numpy")
 LOCAL = ("cache", "data_root", "work_dir")  # keys that say where things lie
 Record = dict[str, Any]
 # What checking a file of any content may raise; a ConfigError is a ValueError
@@ -99,7 +95,7 @@ def _without_places(value: Any, roots: tuple[str, ...]) -> Any:
 
 
 def record_of(
-    run: Run, digest: str, cost: Mapping[str, Any], trained: Trained, threads: int
+    run: Run, digest: str, cost: Mapping[str, Any], trained: Trained
 ) -> Record:
     """The record of one training.
 
@@ -108,15 +104,14 @@ def record_of(
         digest (str): That of its config.
         cost (Mapping[str, Any]): What its network costs.
         trained (Trained): What came of it.
-        threads (int): Threads that a process of PyTorch's had on the CPU.
     """
     return dict(
         name=run.name,
         levels=run.levels,
         seed=run.seed,
         config=dict(file=_short(run.file), options=run.options, digest=digest),
-        versions=_versions(),
-        machine=dict(device=device_name(), threads=threads),
+        versions=trained.versions,
+        machine=trained.machine,
         epochs=trained.validations,
         measures=trained.measures,
         cost=dict(cost),
@@ -184,21 +179,3 @@ def _short(path: Path) -> str:
     if "configs" in parts:
         return "/".join(parts[len(parts) - 1 - parts[::-1].index("configs") :])
     return path.name
-
-
-def _versions() -> dict[str, str]:
-    versions = {name: import_module(name).__version__ for name in PACKAGES}
-    return {"python": platform.python_version(), **versions}
-
-
-def device_name() -> str:
-    """The GPU that trainings run on, or the CPU: its model, where the system tells."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    kind = f"{os.uname().machine} CPU"
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, model = line.partition(":")
-            if key.strip() == "model name":
-                return f"{model.strip()}, {kind}"
-    return kind

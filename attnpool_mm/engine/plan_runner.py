@@ -21,14 +21,14 @@ from .plan_costs import check_equal, cost_of
 from .plan_records import (
     Record,
     config_digest,
-    device_name,
     is_current,
     one_writer,
     read_records,
     record_of,
     write_records,
 )
-from .script_process import threads_each
+from .provenance import device_name
+from .robustness import RobustnessHook
 from .step_times import time_steps
 
 TRAINING = ("train_dataloader", "train_cfg", "val_dataloader", "val_evaluator")
@@ -68,6 +68,7 @@ class PlanRunner:
         self.timing: dict[str, Any] | None = None
         self._read()
         self.costs: dict[str, dict[str, Any]] = {}
+        self._has_written = False
 
     @property
     def missing(self) -> list[str]:
@@ -92,8 +93,8 @@ class PlanRunner:
         """Check that what is missing can be trained, and measure every network's cost.
 
         Raises:
-            ConfigError: A section, an argument or the data are not there, a network
-                cannot be built, or networks that should be equal are not.
+            ConfigError: A section, an argument or the data are not there, a network or
+                a hook cannot be built, or networks that should be equal are not.
         """
         self._check_trainings(self.networks(self.missing))
         for run in self.networks():
@@ -122,7 +123,7 @@ class PlanRunner:
 
         Raises:
             ConfigError: As in `check`; or the folder holds other trainings or is in
-                use.
+                use; or a training logs no such metric, but others.
             Interrupted: A signal came. The next call goes on.
         """
         self.check()
@@ -132,7 +133,7 @@ class PlanRunner:
         for name, trained in train_all(configs, folder, script, metric, jobs):
             run = self.runs[name]
             digest, cost = self._digests[name], self.costs[run.group]
-            self.add(record_of(run, digest, cost, trained, threads_each(jobs)))
+            self.add(record_of(run, digest, cost, trained))
             del waiting[name]
             left = self._seconds_left(waiting, jobs)
             said = trained.problem or f"{metric} {trained.last:.4g}"
@@ -179,7 +180,8 @@ class PlanRunner:
             record (Record): That of one of the plan's trainings.
 
         Raises:
-            ConfigError: The file holds other things by now, or cannot be written.
+            ConfigError: The file holds other things by now, as of another plan that
+                runs, or cannot be written.
         """
         with self._update():
             self.records[record["name"]] = record
@@ -188,8 +190,14 @@ class PlanRunner:
     def _update(self) -> Iterator[None]:
         with one_writer(self.json_path):
             self._read()
+            if self._has_written and self.others:
+                raise ConfigError(
+                    f"--json {self.json_path}: another plan, or this one with other "
+                    "options, has written it meanwhile; a file for each is accepted"
+                )
             yield
             self._write()
+            self._has_written = True
 
     def _check_trainings(self, runs: Iterable[Run]) -> None:
         for run in runs:
@@ -198,7 +206,10 @@ class PlanRunner:
                 if cfg.get(section) is None:
                     raise ConfigError(f"config {run.file}: there is no {section}")
             check_arguments(cfg, ("train", "val"))
-            preflight.check_data_paths(cfg, ("train", "val"))
+            hooks = preflight.build_hooks(cfg)
+            measures = any(isinstance(hook, RobustnessHook) for hook in hooks)
+            used = ("train", "val", "test") if measures else ("train", "val")
+            preflight.check_data_paths(cfg, used)
 
     def _read(self) -> None:
         """Take what the file has by now, and count the results that are others'."""

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, HOOKS
 
 from ..checkpoint import load_checkpoint_file
+from ..registry import SCOPE
 from ..utils.config import datasets_of, registered_class
 from ..utils.errors import ConfigError
 from .resuming import check_training
+
+NOT_ITS_OWN = ("_scope_", "priority", "type")  # of a hook's options, MMEngine's
 
 
 def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> None:
@@ -43,6 +47,38 @@ def check_data_paths(cfg: Config, which: Sequence[str] = ("train", "val")) -> No
                 key = f"{name}_evaluator.{i}" if listed else f"{name}_evaluator"
                 ann_file = metric.get("ann_file")
                 _check(f"{key}.ann_file", ann_file, f"{key}.ann_file=FILE")
+
+
+def build_hooks(cfg: Config) -> list[Hook]:
+    """Build those of a config's hooks that are ours: they check their arguments.
+
+    Others may need a runner.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Returns:
+        Ours of `default_hooks` and of `custom_hooks`.
+
+    Raises:
+        ConfigError: One cannot be built, naming its key in the config.
+    """
+    listed = {f"default_hooks.{k}": v for k, v in cfg.get("default_hooks", {}).items()}
+    listed |= {
+        f"custom_hooks.{i}": hook
+        for i, hook in enumerate(cfg.get("custom_hooks") or [])
+    }
+    hooks, scope = [], cfg.get("default_scope")
+    for key, hook in listed.items():
+        kind = hook.get("type") if isinstance(hook, dict) else None
+        kind = kind and registered_class(kind, HOOKS, scope)
+        if kind and kind.__module__.startswith(f"{SCOPE}."):
+            options = {name: hook[name] for name in hook if name not in NOT_ITS_OWN}
+            try:
+                hooks.append(kind(**options))
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{key}: {error}") from error
+    return hooks
 
 
 def check_checkpoint_path(path: str | None) -> None:

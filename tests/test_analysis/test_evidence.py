@@ -280,6 +280,22 @@ def test_detection_is_in_per_cent_and_without_objects_nothing():
     assert columns["AP small (%)"] == ["–", "–"]
 
 
+def test_what_is_not_known_to_be_in_per_cent_is_shown_as_it_is():
+    def shown(metric):
+        content = made_up()
+        content["metric"] = metric
+        for run in content["runs"]:
+            for epoch in run["epochs"]:
+                epoch[metric] = epoch["accuracy/top1"] / 1000
+        columns = columns_of(parse_results(content), ["value", "points"])
+        return {name: column[0] for name, column in columns.items() if "/" not in name}
+
+    columns, fractions = shown("NMI"), shown("pascal_voc/mAP")
+    mean = summaries(parse_results(made_up()))[0].mean
+    assert columns["NMI"].startswith(f"{mean / 1000:.4f} ± ")
+    assert fractions["mAP (%)"].startswith(f"{mean / 10:.2f} ± ")
+
+
 def test_columns(results):
     names = ["value", "parameters", "flops", "peak_fused", "step", "corruption/mean"]
     columns = columns_of(results, names, dict(strides="aggressive"))

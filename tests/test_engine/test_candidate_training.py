@@ -81,6 +81,8 @@ def test_a_failure_does_not_stop_the_others_and_is_tried_again(tmp_path, script)
     assert rest["b"].last is None and rest["c"].last == 60.0
     assert read_results(tmp_path)["c"].last == 60.0
 
+    assert rest["c"].machine["threads"] >= 1 and "torch" in rest["c"].versions
+
     (tmp_path / "b" / "mended").touch()
     again = dict(train_all(configs, tmp_path, script))
     assert again["b"].last == 1.0 and again["a"] == first
@@ -105,8 +107,10 @@ def test_the_metric_can_be_named(tmp_path, script):
     again = dict(train_all(configs, tmp_path, script, "top1"))["a"]
     assert (again.metric, again.last) == ("top1", 50.0)
     assert (tmp_path / "a" / "runs").read_text() == "run "  # it logged both
-    unknown = dict(train_all(configs, tmp_path, script, "top3"))["a"]
-    assert "top3" in unknown.problem
+    both = configs | {"b": config(60.0)}  # which would log no other ones
+    with pytest.raises(ConfigError, match=r"logged top3.*'top5'"):
+        dict(train_all(both, tmp_path, script, "top3"))
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_value_that_is_none_is_a_problem(tmp_path, script):

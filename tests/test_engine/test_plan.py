@@ -111,6 +111,9 @@ def test_what_is_left_out(plan_of):
         (dict(axes=dict(pool={"a b": {}, "a-b": {}}), reference={}), ["a-b"]),
         (dict(seeds=0), ["seeds=0"]),
         (dict(seeds=[1, "a"]), ["seeds", "'a'"]),
+        (dict(seeds=[2**32]), ["seeds", str(2**32)]),
+        (dict(configs={"日本": CONFIG}), ["configs", "日本"]),
+        (dict(exclude=[dict(pool="max")]), ["reference", "max"]),
         (dict(reference=dict(poll="max")), ["reference", "poll", "pool"]),
         (dict(reference=dict(pool="min")), ["reference.pool", "min", "average"]),
         (dict(exclude=[dict(pool="min")]), ["exclude.pool", "min"]),
@@ -289,6 +292,39 @@ def test_who_writes_the_results_waits_for_another_that_does(plan_of, tmp_path):
         write_records(path, plan, known | {first: record_of(runner, first)}, None)
     other.join()
     assert PlanRunner(plan, path).missing == list(runner.runs)[2:]
+
+
+def test_two_plans_with_one_file_do_not_replace_each_other(plan_of, tmp_path):
+    path, axes = tmp_path / "r.json", dict(pool=PLAN["axes"]["pool"])
+    first = PlanRunner(plan_of(axes=axes), path)
+    other = PlanRunner(plan_of(axes=axes, options={"model.backbone.depth": 14}), path)
+    one, two, *_ = first.runs
+    first.add(record_of(first, one))
+    other.add(record_of(other, one))  # the other's are kept aside once
+    with pytest.raises(ConfigError, match=r"--json .*r\.json"):
+        first.add(record_of(first, two))
+    assert PlanRunner(other.plan, path).missing == list(first.runs)[1:]
+
+
+@pytest.mark.parametrize(
+    ("hook", "words"),
+    [
+        (dict(corruptions=["gausian_noise"]), ["robustness", "gausian_noise"]),
+        (dict(severity=9), ["robustness", "severity", "9"]),
+        (dict(corruptions=[]), ["test_dataloader", "nowhere"]),
+    ],
+)
+def test_what_a_hook_is_given_is_checked_before_the_first_training(
+    plan_of, tmp_path, hook, words
+):
+    (tmp_path / "data").mkdir()
+    hook = dict(type="attnpool_mm.RobustnessHook", **hook)
+    options = PLAN["options"] | {"default_hooks.robustness": hook}
+    for name, root in (("train", "data"), ("val", "data"), ("test", "nowhere")):
+        options[f"{name}_dataloader.dataset.data_root"] = str(tmp_path / root)
+    with pytest.raises(ConfigError) as error:
+        PlanRunner(plan_of(options=options), tmp_path / "r.json").check()
+    assert all(word in str(error.value) for word in words)
 
 
 def test_the_plan_of_the_documentation(tmp_path):

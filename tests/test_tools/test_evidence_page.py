@@ -84,10 +84,14 @@ def test_the_page_is_filled_and_then_up_to_date(tool, folder, output_of, error_o
     assert re.findall(r"<!-- .*? -->", text) == re.findall(r"<!-- .*? -->", PAGE)
 
     picture = (folder / link).read_bytes()
-    output_of(tool, *options(folder, "--check"))
+    assert "not-yet" in error_of(tool, *options(folder, "--check"))
     output_of(tool, *options(folder))
     assert (folder / "page.md").read_text() == text
     assert (folder / link).read_bytes() == picture
+    named = text.replace("not-yet", "made_up") + "<!-- note: no mark -->"
+    (folder / "page.md").write_text(named)
+    output_of(tool, *options(folder))
+    output_of(tool, *options(folder, "--check"))
 
 
 def test_other_results_put_page_and_picture_out_of_date(
@@ -118,6 +122,7 @@ def test_a_number_changed_by_hand_is_out_of_date(tool, folder, output_of, error_
         ("<!-- runs: made_up --> <!-- runs: made_up --><!-- end -->", "2 marks"),
         ("<!-- tabel: made_up --><!-- end -->", "'tabel'"),
         ("<!-- table: made_up flop --><!-- end -->", "'flops'"),
+        ("<!-- table: made_up pool=LIP pool=max --><!-- end -->", "once"),
         ("<!-- table: made_up value pool=lip --><!-- end -->", "'LIP'"),
         ("<!-- table: made_up value across=pools --><!-- end -->", "'pool'"),
         ("<!-- table: made_up value pool='LIP --><!-- end -->", "quotation"),

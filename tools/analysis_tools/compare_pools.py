@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from attnpool_mm.analysis.evidence_file import read_results
 from attnpool_mm.analysis.evidence_plots import draw_tradeoff
-from attnpool_mm.analysis.evidence_tables import columns_of
+from attnpool_mm.analysis.evidence_tables import SIGNS, columns_of
 from attnpool_mm.analysis.results import text_table, write_plot
 from attnpool_mm.engine import launch
 from attnpool_mm.engine.candidate_training import locked
@@ -117,7 +117,8 @@ def time_table(runner: PlanRunner) -> str:
     }
     times = [steps[run.group] for run in networks]
     columns["step (ms)"] = [f"{1e3 * time['seconds']:.1f}" for time in times]
-    columns["to the reference"] = [f"{time['ratio']:.2f}" for time in times]
+    if runner.plan.reference:
+        columns["to the reference"] = [f"{time['ratio']:.2f}" for time in times]
     return text_table(columns)
 
 
@@ -130,6 +131,8 @@ def run(args: argparse.Namespace) -> None:
     check_int("--jobs", args.jobs)
     if args.time is not None:
         check_int("--time", args.time)
+    if args.plot and args.dry_run:
+        raise ConfigError("--plot with --dry-run: there are no results to draw")
     folder, json_path = paths(args)
     plan = read_plan(args.plan)
     plan.options |= args.cfg_options or {}
@@ -156,6 +159,8 @@ def run(args: argparse.Namespace) -> None:
     results = read_results(json_path)
     if results.runs:
         print(text_table(columns_of(results)))
+        if results.reference:
+            print(", ".join(f"{sign} {word}" for word, sign in SIGNS.items()))
     print(f"results: {json_path}")
     failed = [name for name, record in runner.records.items() if record["problem"]]
     if args.plot and len(failed) < len(runner.records):

@@ -111,11 +111,15 @@ class Page:
             self.found = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from error
-        opened, closed = OPENING.findall(self.found), BLOCK.findall(self.found)
-        if not opened or len(opened) != len(closed):
+        blocks = BLOCK.findall(self.found)  # also of a misspelt kind; others are notes
+        opened, closed = (
+            sum(mark[0] in KINDS for mark in marks)
+            for marks in (OPENING.findall(self.found), blocks)
+        )
+        if not blocks or opened != closed:
             raise ConfigError(
-                f"{path}: {len(opened)} marks as <!-- table: NAME -->, of which "
-                f"{len(closed)} have an <!-- end --> before the next: at least one "
+                f"{path}: {opened} marks as <!-- table: NAME -->, of which "
+                f"{closed} have an <!-- end --> before the next: at least one "
                 "mark, and an end for each, are expected"
             )
         self.text = BLOCK.sub(self._filled, self.found)
@@ -139,8 +143,11 @@ class Page:
         if not path.is_file():
             self.missing.add(name)
             return "not run yet" if kind == "value" else f"*Not run yet: {name}.*"
-        options = dict(word.split("=", 1) for word in words if "=" in word)
+        pairs = [word.split("=", 1) for word in words if "=" in word]
         words = [word for word in words if "=" not in word]
+        options = dict(pairs)
+        if len(options) < len(pairs):
+            raise ConfigError(f"{asked}: each key once is expected")
         results = read_results(path)
         if kind != "runs" and (reference := options.pop("reference", "")):
             axis, _, level = reference.partition("=")
@@ -255,7 +262,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("page", type=Path, help="the page, of Markdown")
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 2 if they differ"
+        "--check",
+        action="store_true",
+        help="write nothing; exit with 2 if they differ, or results are missing",
     )
     parser.add_argument(
         "--data",
@@ -278,19 +287,22 @@ def run(args: argparse.Namespace) -> None:
     """Write the page, or say what is out of date.
 
     Raises:
-        ConfigError: As in `Page`; with `--check`, something is out of date.
+        ConfigError: As in `Page`; with `--check`, something is out of date or missing.
     """
     page = Page(args.page, args.data, args.images)
     names = page.out_of_date()
+    missing = f"without results in {args.data}: {', '.join(sorted(page.missing))}"
     if args.check and names:
         raise ConfigError(
             f"out of date: {', '.join(names)}; {COMMAND} {args.page} writes them anew"
         )
+    if args.check and page.missing:
+        raise ConfigError(missing)
     if not args.check:
         page.write()
     print(f"{len(names)} of {len(page.pictures) + 1} files were out of date")
     if page.missing:
-        print(f"without results in {args.data}: {', '.join(sorted(page.missing))}")
+        print(missing)
 
 
 def main() -> None:
