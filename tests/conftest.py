@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.utils import ManagerMixin
 from tool_modules import error_of, output_of, tools_undone  # noqa: F401 (fixtures)
 
 from attnpool_mm.checkpoint.loading import FORCE_SAFE
@@ -45,13 +45,21 @@ def _seed():
     torch.manual_seed(0)
 
 
+def managers(kind):
+    """The classes that keep their instances by name."""
+    for below in kind.__subclasses__():
+        yield below
+        yield from managers(below)
+
+
 @pytest.fixture(autouse=True)
 def _nothing_of_earlier_tests(monkeypatch):
     """No test sees the scopes, or the way of loading, that earlier ones have left.
 
-    Nor their loggers, which write to an output that is closed.
+    Nor their loggers, which write to an output that is closed, nor what runs of the
+    same name and second have logged.
     """
-    for kind in (DefaultScope, MMLogger):
+    for kind in managers(ManagerMixin):
         monkeypatch.setattr(kind, "_instance_dict", OrderedDict())
     schemes = dict(CheckpointLoader._schemes)
     monkeypatch.setattr(CheckpointLoader, "_schemes", schemes)

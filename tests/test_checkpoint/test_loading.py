@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import itertools
 import os
 import pickle
 import socket
@@ -22,6 +23,8 @@ from torch.utils.data import DataLoader
 
 from attnpool_mm.checkpoint import load_checkpoint_file, use_safe_loading
 from attnpool_mm.utils.errors import ConfigError
+
+NUMBERS = itertools.count()  # MMEngine keeps what a run of a name has logged
 
 SCHEMES = mmengine_checkpoint.CheckpointLoader
 
@@ -54,7 +57,7 @@ def make_runner(work_dir, **settings):
         optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}},
         param_scheduler={"type": "StepLR", "step_size": 1, "gamma": 0.5},
         default_scope="mmengine",
-        experiment_name=f"run{id(work_dir)}-{len(settings)}",
+        experiment_name=f"run{next(NUMBERS)}",
         **settings,
     )
 

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -277,30 +275,22 @@ def test_names_and_ids_of_any_language(root):
     assert read_wake_word_labels(root / JSON) == expected
 
 
-def convert(*arguments):
-    command = [sys.executable, TOOL, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_the_list_of_the_tool(root, tmp_path):
+def test_the_list_of_the_tool(root, tmp_path, output_of):
     target = tmp_path / "list.txt"
-    done = convert(root / JSON, target)
-    assert done.returncode == 0, done.stderr
-    counts = f"10 images, 5 background, 5 person: {target}"
-    assert done.stdout.splitlines()[-1] == counts
+    said = output_of(load_tool(TOOL), root / JSON, target)
+    assert said.splitlines()[-1] == f"10 images, 5 background, 5 person: {target}"
     assert list(tmp_path.glob("*.partial")) == []
     theirs = CustomDataset(ann_file=str(target), data_prefix=str(root / "val2017"))
     assert list(read(root)) == list(theirs)
 
 
-def test_options_of_the_tool(root, tmp_path):
+def test_options_of_the_tool(root, tmp_path, output_of):
     target = tmp_path / "list.txt"
     options = ("--threshold", "0.3", "--foreground", "dog", "--skip-crowd")
-    done = convert(root / JSON, target, *options)
-    assert done.returncode == 0, done.stderr
+    said = output_of(load_tool(TOOL), root / JSON, target, *options)
     expected = pycocotools_labels(root / JSON, "0.3", "dog", skip_crowd=True)
     assert target.read_text() == "".join(f"{n} {label}\n" for n, label in expected)
-    assert "10 images, 9 background, 1 dog" in done.stdout
+    assert "10 images, 9 background, 1 dog" in said
 
 
 def test_errors_of_the_tool_are_one_line(root, tmp_path, error_of):

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import signal
+import time
 
 import pytest
 from mmengine.config import Config
@@ -189,8 +190,9 @@ def test_whoever_stops_asking_ends_the_trainings(tmp_path, script):
     configs = {"a": config(50.0), "b": config(60.0, meets="never")}
     results = train_all(configs, tmp_path, script, jobs=2)
     assert next(results)[0] == "a"
-    while not (tmp_path / "b" / "runs").exists():
-        pass
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "b" / "runs").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
     results.close()
     assert (tmp_path / "b" / "told").exists()
     assert list(dict(train_all({"a": configs["a"]}, tmp_path, script))) == ["a"]

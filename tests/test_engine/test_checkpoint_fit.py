@@ -1,5 +1,7 @@
 """A run whose checkpoint is not of it ends in one line before it trains."""
 
+import itertools
+
 import pytest
 import torch
 from crafted_checkpoints import Traps, craft
@@ -10,6 +12,8 @@ from torch.utils.data import DataLoader
 from attnpool_mm.checkpoint import load_checkpoint_file, use_safe_loading
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
 from attnpool_mm.utils.errors import ConfigError
+
+NUMBERS = itertools.count()  # MMEngine keeps what a run of a name has logged
 
 
 class Model(BaseModel):
@@ -31,7 +35,7 @@ def make_runner(work_dir, optimizer="SGD", **settings):
         optim_wrapper={"optimizer": {"type": optimizer, "lr": 0.1, **momentum}},
         param_scheduler={"type": "StepLR", "step_size": 1, "gamma": 0.5},
         default_scope="mmengine",
-        experiment_name=f"fit{id(settings)}",
+        experiment_name=f"fit{next(NUMBERS)}",
         **settings,
     )
     runner.register_hook(CheckpointFitHook(partial=True))

@@ -165,8 +165,9 @@ class TestFlexibleRunner:
         assert torch.equal(second.weight, whole.weight)
 
     def test_no_moment_is_without_a_checkpoint(self, tmp_path):
-        """Killed at the moments of `MOMENTS`: the files are written as a `Runner`'s."""
-        for moment, what in MOMENTS.items():
+        """Killed while its own writing is half done: the rest is as with a `Runner`."""
+        for moment in (17, 18, 24, 25, 33):
+            what = MOMENTS[moment]
             folder = tmp_path / str(moment)
 
             def killed(moment=moment, folder=folder):

@@ -125,9 +125,10 @@ def test_other_errors_keep_their_traceback():
         raise FileNotFoundError("an image")
 
 
-def test_a_failed_download_is_one_line_that_says_what_to_do(capsys):
+def test_a_failed_download_is_one_line_that_says_what_to_do(capsys, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(SystemExit) as exit_, launch.one_line_errors():
-        urlopen("http://nowhere.invalid/cifar.tar.gz")
+        urlopen("http://127.0.0.1:1/cifar.tar.gz", timeout=10)
     assert exit_.value.code == 2
     message = capsys.readouterr().err
     assert message.startswith("error: a download failed (") and "data_root" in message

@@ -1,7 +1,10 @@
 """Pooled backbones in MMDetection's detectors: a training step, a prediction."""
 
+from functools import partial
+
 import pytest
 import torch
+from config_runs import RepeatedRandomFills
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.hub import get_config
@@ -12,6 +15,7 @@ from attnpool_mm.pooling import LocalImportancePool2d
 
 FOUR, THREE = dict(out_indices=(0, 1, 2, 3)), dict(out_indices=(1, 2, 3))
 RESNET18 = dict(type="ResNet", depth=18)
+slow = partial(pytest.param, marks=pytest.mark.slow)
 # Config, the backbone if it is not the config's own, and channels of its outputs
 DETECTORS = [
     (
@@ -34,17 +38,14 @@ DETECTORS = [
         dict(RESNET18, **FOUR),
         [64, 128, 256, 512],
     ),
-    ("detr/detr_r50_8xb2-150e_coco.py", None, [2048]),
-    ("yolox/yolox_tiny_8xb8-300e_coco.py", None, [96, 192, 384]),
-    ("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", None, [96, 192, 384]),
+    # tests/test_configs.py trains our own configs of these
+    slow("detr/detr_r50_8xb2-150e_coco.py", None, [2048]),
+    slow("yolox/yolox_tiny_8xb8-300e_coco.py", None, [96, 192, 384]),
+    slow("rtmdet/rtmdet_tiny_8xb32-300e_coco.py", None, [96, 192, 384]),
 ]
 
 
-@pytest.mark.parametrize(
-    "path, backbone, channels",
-    DETECTORS,
-    ids=[f"{p.split('/')[0]}-{(b or {}).get('type', '')}" for p, b, _ in DETECTORS],
-)
+@pytest.mark.parametrize("path, backbone, channels", DETECTORS)
 def test_detector(path, backbone, channels):
     model = get_config(f"mmdet::{path}").model
     backbone = backbone or model.backbone.to_dict()
@@ -57,8 +58,8 @@ def test_detector(path, backbone, channels):
     )
     model.neck.in_channels = channels
     with DefaultScope.overwrite_default_scope("mmdet"):
-        plain = MODELS.build(backbone)
-        detector = MODELS.build(model)
+        with RepeatedRandomFills():
+            plain, detector = MODELS.build(backbone), MODELS.build(model)
         assert list(detector.backbone.out_channels) == channels
         check_detector(detector)
         pools = [m for m in detector.modules() if isinstance(m, LocalImportancePool2d)]

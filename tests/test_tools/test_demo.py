@@ -195,7 +195,7 @@ def test_a_signal_ends_it_and_the_step_that_runs(tmp_path):
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
-        while not (steps := children.read_text().split()):
+        while not (steps := children.read_text().split()) and process.poll() is None:
             time.sleep(0.02)
         time.sleep(0.5)  # it has begun to read what the step says
         process.send_signal(signal.SIGINT)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,7 @@ def test_a_resumed_training_equals_the_uninterrupted_one(folder):
     stopped.mkdir()  # as the first training was after two epochs
     (stopped / "epoch_2.pth").write_bytes((whole / "epoch_2.pth").read_bytes())
     (stopped / "last_checkpoint").write_text(str(stopped / "epoch_2.pth"))
+    time.sleep(1 - time.time() % 1)  # MMEngine names a run by its second
     run_tool("train.py", folder / "resumed.py", "--work-dir", stopped, "--resume")
     expected, resumed = (
         load_checkpoint_file(work_dir / "epoch_3.pth") for work_dir in (whole, stopped)
