@@ -30,6 +30,7 @@ from attnpool_mm.engine.result_files import (
 )
 from attnpool_mm.engine.values import check_parts, check_values
 from attnpool_mm.engine.work_dir import check_file, check_work_dir
+from attnpool_mm.utils.checks import check_int, check_number
 from attnpool_mm.utils.errors import ConfigError
 
 CLASSIFICATION_TTA = {"type": "AverageClsScoreTTA"}
@@ -106,6 +107,8 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
         raise ConfigError(
             "--show, --show-dir: MMPretrain cannot draw the predictions of --tta"
         )
+    check_int("--interval", args.interval)
+    check_number("--wait-time", args.wait_time, 0)
     hook["enable" if classification else "draw"] = True
     hook.update(show=args.show, wait_time=args.wait_time, interval=args.interval)
     if args.show_dir is not None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..utils.atomic_files import write_atomically
-from ..utils.checks import check_int
+from ..utils.checks import check_choice, check_int
 from ..utils.errors import ConfigError
 from ..utils.extras import require
 from ..utils.free_size import free_size
@@ -28,6 +28,7 @@ def export_onnx(
     shape: Sequence[int] = (3, 224, 224),
     dynamic: bool = False,
     classes: Sequence[str] | None = None,
+    channels: str | None = None,
 ) -> OnnxInfo:
     """Write a network to an ONNX file, which takes one image at a time.
 
@@ -48,6 +49,8 @@ def export_onnx(
         dynamic (bool): Whether height and width are free. Default: False.
         classes (Sequence[str] | None): Names of the classes, for the metadata. Default:
             None.
+        channels (str | None): Order of the channels that the network was trained on,
+            'RGB' or 'BGR', for the metadata. Default: None.
 
     Returns:
         The metadata.
@@ -70,6 +73,7 @@ def export_onnx(
     """
     require("onnx", "onnx")
     path, shape = _checked_path(path), _checked_shape(shape)
+    check_choice("channels", channels, (None, "RGB", "BGR"))
     classes = None if classes is None else [str(name) for name in classes]
     network = DeployedNetwork(model)
     output_shapes(network, shape)  # it runs, and the outputs have names
@@ -88,6 +92,7 @@ def export_onnx(
         least_size=least,
         size_multiple=multiple,
         classes=classes,
+        channels=channels,
     )
     write_atomically(path, add_info(data, info))
     return info

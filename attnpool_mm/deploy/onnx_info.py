@@ -37,7 +37,9 @@ class OnnxInfo:
         classes: Names of the classes, if they are known.
         mean: What is subtracted from each channel, or none.
         std: What each channel is divided by then, or none.
-        to_rgb: Whether the channels that OpenCV reads are put into the order RGB.
+        to_rgb: Whether the model's preprocessor turns the order of the channels round.
+        channels: Their order as the network gets them, 'RGB' or 'BGR'; none where it is
+            not known, and in files of version 0.1.
         precision: 'float32' or 'int8'.
         attnpool_mm: Version of this package.
     """
@@ -54,6 +56,7 @@ class OnnxInfo:
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     to_rgb: bool = False
+    channels: str | None = None
     precision: str = "float32"
     attnpool_mm: str = __version__
 
@@ -155,6 +158,8 @@ def read_info(
     writer = "tools/deployment/export_onnx.py, which writes the files that are accepted"
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(OnnxInfo)):
+        if name not in entries and name == "channels":
+            continue
         if name not in entries:
             raise ConfigError(f"{path}: it has no entry {name!r} of {writer}")
         values[name] = entries[name]
@@ -222,4 +227,5 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mean": (lambda v: _is_none_or(v, Real), "null or a list of numbers"),
     "std": (lambda v: _is_none_or(v, Real), "null or a list of numbers"),
     "to_rgb": (_is_bool, "true or false"),
+    "channels": ((None, "RGB", "BGR").__contains__, "null, 'RGB' or 'BGR'"),
 }

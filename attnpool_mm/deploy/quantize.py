@@ -78,9 +78,13 @@ def quantize_onnx(
     onnx, tools = require("onnx", EXTRA), require("onnxruntime.quantization", EXTRA)
     shapes = require("onnxruntime.quantization.shape_inference", EXTRA)
     source, target = Path(source), Path(target)
+    if isinstance(keep_float, str):
+        raise ConfigError(f"keep_float={keep_float!r}: a list of names is accepted")
     given = _read(source)
     if not target.parent.is_dir():
         raise ConfigError(f"target={str(target)!r}: there is no folder {target.parent}")
+    if target.is_dir() or target.resolve() == source.resolve():
+        raise ConfigError(f"target={str(target)!r}: another file is accepted")
     images = _Images(batches, _input(given, source))
     with TemporaryDirectory(prefix=".int8-", dir=target.parent) as folder:
         prepared, written = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")

@@ -18,7 +18,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..utils.config import type_name
+from ..utils.config import one_line_build, type_name
 from ..utils.config_errors import config_error
 from ..utils.errors import ConfigError
 from ..utils.safe_yaml import use_safe_yaml
@@ -284,11 +284,15 @@ def build_runner(cfg: Config) -> Runner:
 
     A `FlexibleRunner` leaves its model to its strategy, which builds it when training
     starts. Strategies that do no more than that build it here, to be checked.
+
+    Raises:
+        ConfigError: A part of the config cannot be built.
     """
-    if "runner_type" not in cfg:
-        return Runner.from_cfg(cfg)
-    runner = RUNNERS.build(cfg)
-    strategy = getattr(runner, "strategy", None)
-    if isinstance(strategy, SingleDeviceStrategy):  # the parent of DDP's, too
-        runner.model = strategy.build_model(runner.model)
-    return runner
+    with one_line_build("the config"):
+        if "runner_type" not in cfg:
+            return Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
+        strategy = getattr(runner, "strategy", None)
+        if isinstance(strategy, SingleDeviceStrategy):  # the parent of DDP's, too
+            runner.model = strategy.build_model(runner.model)
+        return runner

@@ -16,6 +16,7 @@ from ..registry import SCOPE
 from ..utils.config import datasets_of, registered_class
 from ..utils.errors import ConfigError
 from .resuming import check_training
+from .work_dir import check_file
 
 NOT_ITS_OWN = ("_scope_", "priority", "type")  # of a hook's options, MMEngine's
 
@@ -95,13 +96,15 @@ def check_target(target: Path, *sources: Path) -> None:
     """Check that a converted file can be written.
 
     Raises:
-        ConfigError: There is no such folder, or `target` is a folder or a source.
+        ConfigError: There is no such folder, or it cannot be written to, or `target`
+            is a folder or a source.
     """
     if not target.parent.is_dir():
         raise ConfigError(f"target {target}: there is no folder {target.parent}")
     taken = [source.resolve() for source in sources]
     if target.is_dir() or target.resolve() in taken:
         raise ConfigError(f"target {target}: a file that is not the source is accepted")
+    check_file("target", target)
 
 
 def check_resumable(path: str, trust: bool = False, optimizer: bool = True) -> None:

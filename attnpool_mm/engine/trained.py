@@ -10,7 +10,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ..checkpoint import find_state_dict, load_fitting, use_safe_loading
-from ..utils.config import datasets_of
+from ..utils.config import datasets_of, one_line_build
 from ..utils.errors import ConfigError
 from . import launch, preflight
 from .arguments import check_arguments
@@ -59,7 +59,8 @@ def load_trained(cfg: Config, args: argparse.Namespace) -> nn.Module:
             command line.
 
     Raises:
-        ConfigError: The checkpoint cannot be read, or its weights are not the model's.
+        ConfigError: The model cannot be built, the checkpoint cannot be read, or its
+            weights are not the model's.
     """
     model = build_network(cfg)
     load_weights(model, args.checkpoint, args)
@@ -71,12 +72,16 @@ def build_network(cfg: Config) -> nn.Module:
 
     Args:
         cfg (Config): A whole config; it stays as it is.
+
+    Raises:
+        ConfigError: The model cannot be built.
     """
     init_default_scope(cfg.default_scope)
     part = deepcopy(cfg.model)  # which some heads change, DETR's for one
     if cfg.get("data_preprocessor") is not None:
         part.setdefault("data_preprocessor", cfg.data_preprocessor)
-    return MODELS.build(part).eval()
+    with one_line_build():
+        return MODELS.build(part).eval()
 
 
 def load_weights(model: nn.Module, path: str, args: argparse.Namespace) -> dict:

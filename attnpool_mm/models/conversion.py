@@ -84,8 +84,9 @@ def _run_at_stride_1(model: nn.Module, name: str) -> None:
             if hasattr(module, "kernel_size") and max(_pair(module.stride)) > 1:
                 _set_stride_1(module)
         return
-    kernel = _pair(operator.kernel_size)
-    if any(side % 2 == 0 for side in kernel):  # as before a projected shortcut
+    kernel, stride = _pair(operator.kernel_size), _pair(operator.stride)
+    apart = kernel == stride and not any(_pair(operator.padding))
+    if apart or any(side % 2 == 0 for side in kernel):  # as before a shortcut
         _replace(model, name, nn.Identity())
     else:
         operator.stride = 1

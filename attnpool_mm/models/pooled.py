@@ -213,6 +213,7 @@ def _choose(model: nn.Module, places: list[Shrinking], stages: Any) -> list[Shri
         chosen = [place for place in places if not place.is_stem]
         if not chosen:
             listed = f"; in the stem: {describe(places)}" if places else ""
+            listed += "".join(f"; {p.name} {p.problem}" for p in places if p.problem)
             raise ConfigError(f"{name} does not shrink its map past the stem{listed}")
         return chosen
     if not isinstance(stages, (list, tuple)) or not stages:

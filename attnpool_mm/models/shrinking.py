@@ -82,7 +82,8 @@ def find_shrinkings(
     convolutions or linear layers that holds no other block; where there is none, the
     convolution, with what it is wrapped in, or the pooling layer. What shrinks inside
     a module that keeps its map (attention over a smaller map, an exchange between maps
-    of several sizes), and pooling over the whole map, do not count.
+    of several sizes), pooling over the whole map, and what shrinks height or width
+    alone, do not count.
 
     The stem is the first place. If that is no pooling layer, one right after it belongs
     to the stem too, and so do convolutions beside it, and what is in the same part of
@@ -244,6 +245,10 @@ class _Finder:
         strides = call.stride
         if not problem and len(set(strides)) > 1:
             problem = f"makes {_by(x)} into {_by(y)}"
+        if not problem and call.runs > 1:
+            problem = (
+                f"runs {call.runs} times in a forward pass; a module each is needed"
+            )
         stage_end = self._stage_end(index, names)
         return Shrinking(
             name,

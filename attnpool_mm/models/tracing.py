@@ -18,7 +18,8 @@ from ..utils.errors import ConfigError
 class Call:
     """A call of a module: the first map that it got, and the first that it gave.
 
-    `start` and `end` count the calls that had begun before it began, and ended.
+    `start` and `end` count the calls that had begun before it began, and ended. `runs`
+    counts the calls of its module.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Call:
     y: Tensor
     start: int
     end: int
+    runs: int = 1
 
     @property
     def in_size(self) -> tuple[int, ...]:
@@ -92,8 +94,10 @@ def trace(network: nn.Module, image_size: Sequence[int]) -> Run:
         def leave(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
             start, end = started.pop(), next(count)
             x, y = _first_map((args, kwargs)), _first_map(output)
-            if x is not None and y is not None:
-                calls.setdefault(name, Call(name, module, x, y, start, end))
+            if name in calls:
+                calls[name].runs += 1
+            elif x is not None and y is not None:
+                calls[name] = Call(name, module, x, y, start, end)
 
         return leave
 

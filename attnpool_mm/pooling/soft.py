@@ -14,8 +14,9 @@ class SoftPool2d(WeightedPool2d):
         w = exp(x), \quad y = avg(w x) / avg(w)
 
     It has no parameters: softmax-weighted values, between average and max pooling.
-    Normalised, it holds for any finite x in any data type, since only the differences
-    within a window count. Without normalisation exp(x) overflows from x = 88 on.
+    Normalised, it holds for any x in any data type for which a window's sum is finite,
+    since only the differences within a window count. Without normalisation exp(x)
+    overflows from x = 88 on.
 
     Args:
         in_channels (int): Channels C of the input.

@@ -1,8 +1,10 @@
 """What is read off a config: its data sets, its image size, its model."""
 
+import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import isclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -202,11 +204,18 @@ def images_are_rgb(cfg: Config) -> bool:
         ...     dataset=dict(type='CIFAR10', pipeline=[dict(type='PackInputs')])))))
         True
     """
+    return reads_rgb(cfg) and not preprocessor_of(cfg).get("to_rgb")
+
+
+def reads_rgb(cfg: Config) -> bool:
+    """Whether a config's test images come as R, G, B: its data set reads no files.
+
+    Args:
+        cfg (Config): A whole config.
+    """
     outer = (cfg.get("test_dataloader") or {}).get("dataset")
     steps = [s for _, d in datasets_of(outer, "") for s in d.get("pipeline") or []]
-    if any(type_name(step).startswith("Load") for step in steps):
-        return False
-    return not preprocessor_of(cfg).get("to_rgb")
+    return not any(type_name(step).startswith("Load") for step in steps)
 
 
 def preprocessor_of(cfg: Config) -> dict:
@@ -270,19 +279,33 @@ def build_for_counting(cfg: Config) -> nn.Module:
     """
     if cfg.get("model") is None:
         raise ConfigError("the config has no model")
-    with DefaultScope.overwrite_default_scope(cfg.default_scope), NoRandomFills():
-        try:
-            return MODELS.build(cfg.model)
-        except ConfigError:
-            raise
-        except (
-            AssertionError,
-            AttributeError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ConfigError(f"model: {error}") from error
+    with (
+        DefaultScope.overwrite_default_scope(cfg.default_scope),
+        NoRandomFills(),
+        one_line_build(),
+    ):
+        return MODELS.build(cfg.model)
+
+
+@contextmanager
+def one_line_build(what: str = "model") -> Iterator[None]:
+    """A context in which what a config asks for is built.
+
+    Args:
+        what (str): What is built, for the message. Default: 'model'.
+
+    Raises:
+        ConfigError: It cannot be. The message has the line of the code that says so.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        raise ConfigError(f"{what}: {text} ({where})") from error
 
 
 class NoRandomFills(TorchFunctionMode):

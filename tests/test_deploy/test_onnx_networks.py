@@ -254,6 +254,7 @@ def test_files_that_are_no_such_file(tmp_path, file):
         ("mean", "[[1], [2], [3]]"),
         ("std", '{"a": 1}'),
         ("to_rgb", "1"),
+        ("channels", '"GRB"'),
     ],
     ids=lambda value: ascii(value)[:30],
 )

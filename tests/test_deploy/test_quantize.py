@@ -269,17 +269,20 @@ def test_files_that_cannot_be_quantised(small, tmp_path):
         net (float[2] x, float[2] z) => (float[2] y) { y = Add (x, z) }"""
     )
     onnx.save(two, tmp_path / "two.onnx")
+    contents = (b"", b"no ONNX at all", path.read_bytes()[:-50])
     for source, found in (
         (tmp_path / "none.onnx", "none.onnx"),
         (tmp_path, str(tmp_path)),
         (tmp_path / "two.onnx", "takes x, z"),
         (done, "quantised already"),
-        *((bad, "bad.onnx") for _ in range(3)),
+        (path, "another file"),
+        *((content, "bad.onnx") for content in contents),
     ):
-        contents = (b"", b"no ONNX at all", path.read_bytes()[:-50])
-        bad.write_bytes(contents[len(list(tmp_path.iterdir())) % 3])
+        if isinstance(source, bytes):
+            bad.write_bytes(source)
+            source = bad
         with pytest.raises(ConfigError, match=found) as caught:
-            quantize_onnx(source, done, [x])
+            quantize_onnx(source, path if source == path else done, [x])
         assert "\n" not in str(caught.value)
 
 

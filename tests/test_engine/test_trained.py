@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from attnpool_mm.engine.trained import load_trained, network_inputs
+from attnpool_mm.engine.launch import build_runner
+from attnpool_mm.engine.trained import build_network, load_trained, network_inputs
 from attnpool_mm.utils.errors import ConfigError
 
 CONFIG = "configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py"
@@ -37,6 +38,27 @@ def test_images_are_normalised_and_spread_over_the_data(digits):
 def test_more_images_than_there_are_are_refused_at_the_call(digits):
     with pytest.raises(ConfigError, match="1438 images.* 1437"):
         network_inputs(*digits, "train", 1438)  # and no image is asked for
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"model.head.loss.type": "CrossEntropyLos"}, "model: .*CrossEntropyLos"),
+        (
+            {"model.backbone": dict(_delete_=True, type="RegNet", arch="x")},
+            r'model: .*"x".*regnet\.py, line \d+',
+        ),
+    ],
+)
+@pytest.mark.parametrize("build", [build_network, build_runner])
+def test_a_model_that_cannot_be_built_is_one_line(digits, build, changes, match):
+    cfg = deepcopy(digits[0])
+    cfg.merge_from_dict(changes)
+    cfg.work_dir = "."
+    match = match if build is build_network else match.replace("model", "the config")
+    with pytest.raises(ConfigError, match=match) as caught:
+        build(cfg)
+    assert "\n" not in str(caught.value)
 
 
 class Head(nn.Linear):

@@ -256,6 +256,9 @@ def test_bad_arguments_of_each(spec, kwargs, message):
     (dict(pool_cfg=dict(NLP, num_heads=0)), "num_heads=0"),
     (dict(out_indices=()), r"out_indices=\(\)"),
     (dict(out_indices=(-1,)), r"out_indices=\(-1,\)"),
+    (dict(frozen_stages=5), "frozen_stages=5"),
+    (dict(frozen_stages="2"), "frozen_stages='2'"),
+    (dict(frozen_stages=True), "frozen_stages=True"),
 ], ids=str)  # fmt: skip
 def test_bad_arguments(kwargs, message):
     check_error(Resnet, kwargs, message)

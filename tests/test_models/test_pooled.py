@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from config_runs import RepeatedRandomFills
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import DefaultScope
 from networks import NETWORKS, REFUSED, from_config
@@ -45,7 +46,8 @@ def in_evaluation(model):
 
 @pytest.fixture(params=NETWORKS)
 def plain(request):
-    return NETWORKS[request.param]()
+    with RepeatedRandomFills():
+        return NETWORKS[request.param]()
 
 
 def test_network(plain):
@@ -144,6 +146,9 @@ def test_operators_at_stride_1():
     pool_downsampling(resnet, LIP, stages=["layer3"])
     assert isinstance(resnet.layer3[0].downsample[0], nn.Identity)
     assert [n for n in resnet.state_dict() if ".pool." not in n] == names
+    by_3 = dict(depth=50, base_channels=16, strides=(1, 3, 2, 2))
+    resnet = pool_downsampling(from_config("mmpretrain.ResNetV1d", **by_3), LIP)
+    assert isinstance(resnet.layer2[0].downsample[0], nn.Identity)
     resnest = pool_downsampling(NETWORKS["mmpretrain-ResNeSt"](), LIP)
     smoothing = resnest.layer2[0].avd_layer
     assert (smoothing.kernel_size, smoothing.stride, smoothing.padding) == (
@@ -454,11 +459,26 @@ class Twice(nn.Module):
         return self.body(self.body(self.stem(x)))
 
 
+class Reused(nn.Module):
+    """Has one pooling layer for all of its stages."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(i, 4, 3, 1, 1) for i in (3, 4, 4))
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x):
+        for conv in self.convs:
+            x = self.pool(conv(x))
+        return x
+
+
 @pytest.mark.parametrize("network, match", [
     (nn.Sequential(nn.Conv2d(3, 4, 3, padding=1)), "Sequential"),
     (nn.Sequential(nn.Conv2d(3, 4, 3, 2)), "0: 0"),
     (nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), Functional()), r"1 \(Functional\)"),
-    (Twice(), r"Twice.*body\.pool 2"),
+    (Twice(), r"Twice.*body .* 2 times"),
+    (Reused(), r"Reused.*pool.* 3 times"),
     (nn.Linear(3, 4), "Linear"),
     (nn.Sequential(nn.LazyConv2d(4, 3, 2)), "Sequential"),
     (torch.fx.symbolic_trace(OwnNetwork()), "OwnNetwork"),

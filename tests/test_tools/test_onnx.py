@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -84,6 +85,20 @@ def test_a_free_size_is_compared_at_several(trained, export_tool, output_of, tmp
     assert {"32x32", f"{height}x{width}"} < rows.keys() and len(rows) == 4
     assert max(rows.values()) < 1e-5
     assert entries["classes"] == json.dumps([str(i) for i in range(10)])
+
+
+@pytest.mark.parametrize(
+    ("steps", "to_rgb", "order"),
+    [([], False, "RGB"), ([], True, "BGR"), (["LoadImageFromFile"], True, "RGB"),
+     (["LoadImageFromFile"], False, "BGR")],
+)  # fmt: skip
+def test_the_order_of_the_channels(export_tool, steps, to_rgb, order):
+    pipeline = [dict(type=step) for step in (*steps, "PackInputs")]
+    loader = dict(dataset=dict(type="CIFAR10", pipeline=pipeline))
+    model = SimpleNamespace(data_preprocessor=SimpleNamespace(to_rgb=to_rgb))
+    assert export_tool.channel_order(Config(dict(test_dataloader=loader)), model) == (
+        order
+    )
 
 
 def test_a_difference_leaves_no_file(trained, export_tool, error_of, tmp_path):

@@ -64,6 +64,17 @@ def prune(folder, monkeypatch, tools_undone, output_of):
     return run
 
 
+def test_a_detector_that_finds_nothing_has_no_metric():
+    tool = load_tool("deployment/prune.py")
+    cost = measure_complexity(torch.nn.Conv2d(3, 4, 1), (3, 8, 8))
+    table = tool.table([cost, cost], [{"coco/bbox_mAP": 0.3}, {}])
+    assert re.split(r"\s{2,}", table.splitlines()[-1])[:3] == [
+        "coco/bbox_mAP",
+        "0.3",
+        "–",
+    ]
+
+
 def accuracy(model):
     """In percent, on the digits for testing."""
     steps = [dict(type="Resize", scale=32), dict(type="PackInputs")]

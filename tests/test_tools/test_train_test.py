@@ -227,13 +227,12 @@ def test_metrics_are_those_of_training_and_of_the_model(folder, trained, model):
 def tool(folder, monkeypatch, tools_undone, output_of):
     """Run a tool in this process, from the folder of the pictures."""
     monkeypatch.chdir(folder)
-    return lambda script, *args: output_of(load_tool(script), *args)
 
+    def run(script, *args):
+        time.sleep(1 - time.time() % 1)  # MMEngine names a run by its second
+        return output_of(tool_modules.load_tool(script), *args)
 
-def load_tool(script):
-    """A tool to run in a second of its own, by which MMEngine names a run."""
-    time.sleep(1 - time.time() % 1)
-    return tool_modules.load_tool(script)
+    return run
 
 
 def test_predictions_with_test_time_augmentation(folder, trained, model, tool):
@@ -367,7 +366,7 @@ def test_boxes_in_mixed_precision_are_refused_on_a_cpu(
     monkeypatch.chdir(folder)
     # Which weights does not matter: they are not loaded before
     words = ("detector.py", trained / "epoch_2.pth", "--amp", "--work-dir", "amp")
-    error = error_of(load_tool("test.py"), *words, *options)
+    error = error_of(tool_modules.load_tool("test.py"), *words, *options)
     assert "--amp" in error and "RetinaNet" in error and "bfloat16" in error
 
 
@@ -407,7 +406,7 @@ def test_checkpoint_with_code_is_refused(folder, trained, tool, error_of):
 
     weights = load_checkpoint_file(trained / "epoch_2.pth")["state_dict"]
     torch.save({"state_dict": weights, "x": Trap()}, folder / "evil.pth")
-    error = error_of(load_tool("test.py"), "tiny.py", "evil.pth")
+    error = error_of(tool_modules.load_tool("test.py"), "tiny.py", "evil.pth")
     assert "evil.pth: refused" in error and "--trust-checkpoint" in error
     assert not (folder / "ran").exists()
     # the option is what makes the difference
@@ -423,13 +422,15 @@ def test_weights_that_do_not_fit(folder, trained, tool, error_of, script):
     torch.save(weights, folder / "odd.pth")
     torch.save({f"x.{k}": v for k, v in weights.items()}, folder / "other.pth")
     arguments = ("tiny.py", "odd.pth", "--work-dir", "odd")
-    error = error_of(load_tool(script), *arguments)
+    error = error_of(tool_modules.load_tool(script), *arguments)
     assert "odd.pth" in error and f" {count} " in error
     assert "head.fc.weight" in error and "--partial" in error
     if script == "test.py":  # the other needs a network with pools
         tool(script, *arguments, "--partial")
     other = ("tiny.py", "other.pth", "--work-dir", "odd")
-    assert f" {count} are not" in error_of(load_tool(script), *other, "--partial")
+    assert f" {count} are not" in error_of(
+        tool_modules.load_tool(script), *other, "--partial"
+    )
 
 
 @pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh"])
@@ -465,6 +466,8 @@ def test_shell_scripts_say_what_they_need(folder, script):
         ("test.py tiny.py . --out /proc/a.pkl", ["--out", "cannot be written to"]),
         ("test.py untested.py . --amp", ["--amp", "test_cfg"]),
         ("test.py tiny.py . --tta --show-dir a", ["--show-dir", "--tta"]),
+        ("test.py tiny.py . --show-dir a --interval 0", ["--interval", "0"]),
+        ("test.py tiny.py . --show --wait-time nan", ["--wait-time", "nan"]),
     ],
 )
 def test_errors_are_one_line(
@@ -475,5 +478,5 @@ def test_errors_are_one_line(
     for name in ("folder.json", "folder.pkl"):
         (folder / name).mkdir(exist_ok=True)
     (folder / "untested.py").write_text("_base_ = './tiny.py'\ntest_cfg = None\n")
-    error = error_of(load_tool(script), *args)
+    error = error_of(tool_modules.load_tool(script), *args)
     assert all(word in error for word in words)

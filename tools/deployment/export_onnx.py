@@ -10,7 +10,6 @@ with backbone and neck alone.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,17 +25,19 @@ from torch import Tensor, nn
 from attnpool_mm.analysis.results import text_table
 from attnpool_mm.deploy.network import FEATURES
 from attnpool_mm.deploy.onnx import export_onnx
-from attnpool_mm.deploy.onnx_info import OnnxInfo
+from attnpool_mm.deploy.onnx_info import OnnxInfo, preprocessing_of
 from attnpool_mm.deploy.onnx_network import OnnxNetwork, difference
 from attnpool_mm.deploy.quantize import quantize_onnx
 from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch, preflight, trained
 from attnpool_mm.engine.contents import check_contents, class_names
+from attnpool_mm.utils.atomic_files import write_atomically
 from attnpool_mm.utils.checks import check_int
 from attnpool_mm.utils.config import (
     counted_method,
     datasets_of,
     input_shape,
+    reads_rgb,
     registered_class,
 )
 from attnpool_mm.utils.errors import ConfigError
@@ -96,6 +97,12 @@ def test_classes(cfg: Config) -> tuple[str, ...] | None:
     )
     kind = registered_class(dataset.get("type"), DATASETS, cfg.default_scope)
     return None if kind is None else class_names(key, dataset, kind)
+
+
+def channel_order(cfg: Config, model: nn.Module) -> str:
+    """The order of the channels that the network gets: 'RGB' or 'BGR'."""
+    turned = preprocessing_of(model)["to_rgb"]
+    return "RGB" if reads_rgb(cfg) != turned else "BGR"
 
 
 def tile(
@@ -160,7 +167,8 @@ def describe(file: str, info: OnnxInfo) -> str:
         size = f"any height and width from {info.least_size[0]} on"
         if info.size_multiple > 1:
             size += f", multiples of {info.size_multiple}"
-    lines.append(f"image: 1x{info.shape[0]}, {size}")
+    order = f", its channels as {info.channels}" if info.channels else ""
+    lines.append(f"image: 1x{info.shape[0]}, {size}{order}")
     if info.task == FEATURES:
         lines.append("The heads are not in the file: it has no boxes and no metric.")
     lines.append("difference: the largest from PyTorch, of the largest output")
@@ -198,9 +206,10 @@ def run(args: argparse.Namespace) -> None:
     if args.attention_limit is not None:
         tile(cfg, model, shape, args)
     out = Path(args.out)
-    with TemporaryDirectory(prefix=".onnx-", dir=out.parent) as folder:
+    order = channel_order(cfg, model) if shape[0] == 3 else None
+    with TemporaryDirectory() as folder:
         file = Path(folder, "float.onnx")
-        info = export_onnx(model, file, shape, args.dynamic, test_classes(cfg))
+        info = export_onnx(model, file, shape, args.dynamic, test_classes(cfg), order)
         print(describe(args.out, info))
         worst = max(compare(model, file, images))
         if not worst <= args.tolerance:
@@ -213,7 +222,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"\nint8, calibrated on {args.calibration} images")
             file = quantize(file, info, calibration)
             compare(model, file, images)
-        os.replace(file, out)
+        write_atomically(out, file.read_bytes(), "--out")
 
 
 def quantize(source: Path, info: OnnxInfo, images: Iterator[Tensor]) -> Path:

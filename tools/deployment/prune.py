@@ -101,8 +101,9 @@ def table(costs: list[Complexity], metrics: list[Mapping[str, float]]) -> str:
         + [f"{values[1] / values[0]:.2f}"]
         for name, values in rows.items()
     }
-    for name in metrics[0] if metrics else ():
-        cells[name] = [f"{m[name]:.4g}" for m in metrics] + [""]
+    for name in dict.fromkeys(name for found in metrics for name in found):
+        values = [found.get(name) for found in metrics]  # none where nothing is found
+        cells[name] = ["–" if v is None else f"{v:.4g}" for v in values] + [""]
     before, after, ratio = zip(*cells.values(), strict=True)
     return text_table({"": cells, "before": before, "after": after, "ratio": ratio})
 
@@ -119,7 +120,8 @@ def run(args: argparse.Namespace) -> None:
     pruned = prune_network(model, shape, args.ratio, method)
     costs = [measure_complexity(m, shape, method=method) for m in (model, pruned)]
     weights = checkpoint_of(pruned, args.checkpoint, args.trust_checkpoint)
-    new = pruned_config(cfg, changed_shapes(model, pruned), shape[1:], args.out)
+    beside = f"{{{{ fileDirname }}}}/{Path(args.out).name}"  # wherever both go
+    new = pruned_config(cfg, changed_shapes(model, pruned), shape[1:], beside)
     files = {args.out: saved(weights), target: config_text(new).encode()}
     write_together(files, "--out")
     metrics = []
