@@ -9,9 +9,11 @@ from reprlib import repr as shown
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from ..utils.checks import is_int
+from ..utils.config import reads_rgb
 from ..utils.errors import ConfigError
 from ..utils.extras import require
 from ..version import __version__
@@ -100,6 +102,21 @@ def preprocessing_of(model: nn.Module) -> dict[str, Any]:
         std=_numbers(getattr(preprocessor, "std", None)),
         to_rgb=any(getattr(preprocessor, name, False) for name in swaps),
     )
+
+
+def channel_order(cfg: Config, model: nn.Module) -> str:
+    """The order of the channels that a network of three gets: 'RGB' or 'BGR'.
+
+    Args:
+        cfg (Config): Its whole config.
+        model (nn.Module): The network, with its preprocessor.
+
+    Example:
+        >>> cfg = Config(dict(test_dataloader=dict(dataset=dict(type='CIFAR10'))))
+        >>> channel_order(cfg, nn.Conv2d(3, 8, 1))
+        'RGB'
+    """
+    return "RGB" if reads_rgb(cfg) != preprocessing_of(model)["to_rgb"] else "BGR"
 
 
 def _numbers(values: Any) -> list[float] | None:

@@ -10,6 +10,7 @@ environment that is needed.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -25,6 +26,7 @@ from attnpool_mm.deploy.micro import (
     check_python,
     export_micro,
 )
+from attnpool_mm.deploy.onnx_info import channel_order, preprocessing_of
 from attnpool_mm.deploy.tiling import tile_attention
 from attnpool_mm.engine import launch, preflight, trained
 from attnpool_mm.utils.checks import check_int
@@ -122,7 +124,16 @@ def load_images(
     return torch.cat(images)
 
 
-def report(exported: MicroExport, args: argparse.Namespace) -> str:
+def preprocessing(cfg: Config, model: nn.Module, channels: int) -> dict:
+    """How an image becomes the input: mean, standard deviation, order of channels."""
+    found = preprocessing_of(model)
+    order = channel_order(cfg, model) if channels == 3 else None
+    return dict(mean=found["mean"], std=found["std"], channels=order)
+
+
+def report(
+    exported: MicroExport, args: argparse.Namespace, given: dict[str, Any]
+) -> str:
     """What was measured, in words."""
     arena, entry, exit_ = exported.arena, exported.input, exported.output
     differences = agreement(exported)
@@ -139,6 +150,7 @@ def report(exported: MicroExport, args: argparse.Namespace) -> str:
         f"arena of TensorFlow Lite Micro: {arena['total']:,} bytes ({arena['head']:,} "
         f"activations, {arena['tail']:,} operators)",
         f"input {describe(entry)}, output {describe(exit_)}",
+        f"image: {', '.join(f'{k} {v}' for k, v in given.items() if v) or 'as it is'}",
         "",
         table,
         "",
@@ -180,13 +192,15 @@ def run(args: argparse.Namespace) -> None:
         limit = parse_size(args.attention_limit, "--attention-limit")
         tile_attention(model, images.shape[1:], limit)
     exported = export_micro(model, images, args.out, calibration, args.micro_python)
-    print(report(exported, args))
+    given = preprocessing(cfg, model, images.shape[1])
+    print(report(exported, args, given))
     if args.json:
         measured = dict(
             arena=exported.arena,
             file_bytes=exported.file_bytes,
             input=exported.input,
             output=exported.output,
+            preprocessing=given,
             agreement=agreement(exported),
             operators=exported.operators,
         )

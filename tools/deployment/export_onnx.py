@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from attnpool_mm.analysis.results import text_table
 from attnpool_mm.deploy.network import FEATURES
 from attnpool_mm.deploy.onnx import export_onnx
-from attnpool_mm.deploy.onnx_info import OnnxInfo, preprocessing_of
+from attnpool_mm.deploy.onnx_info import OnnxInfo, channel_order
 from attnpool_mm.deploy.onnx_network import OnnxNetwork, difference
 from attnpool_mm.deploy.quantize import quantize_onnx
 from attnpool_mm.deploy.tiling import tile_attention
@@ -37,7 +37,6 @@ from attnpool_mm.utils.config import (
     counted_method,
     datasets_of,
     input_shape,
-    reads_rgb,
     registered_class,
 )
 from attnpool_mm.utils.errors import ConfigError
@@ -97,12 +96,6 @@ def test_classes(cfg: Config) -> tuple[str, ...] | None:
     )
     kind = registered_class(dataset.get("type"), DATASETS, cfg.default_scope)
     return None if kind is None else class_names(key, dataset, kind)
-
-
-def channel_order(cfg: Config, model: nn.Module) -> str:
-    """The order of the channels that the network gets: 'RGB' or 'BGR'."""
-    turned = preprocessing_of(model)["to_rgb"]
-    return "RGB" if reads_rgb(cfg) != turned else "BGR"
 
 
 def tile(
