@@ -397,8 +397,14 @@ BROKEN_CONFIGS = {
     "no default_scope": ("model = dict()\n", ("default_scope=None",)),
     "a picture": ("\x00\x01", ()),
 }  # fmt: skip
+BROKEN_MODELS = {  # option: what the message must name
+    "model.bbox_head.loss_cls.type=FocalLos": "did you mean 'FocalLoss'?",
+    "model.backbone.depth=17": "invalid depth 17",
+    "model.neck.num_outs=1": "fpn.py, line",
+}
 # What needs a whole command
 COMMAND_CASES = [
+    *(Case(option, (said,), (option,)) for option, said in BROKEN_MODELS.items()),
     *(
         Case(f"a config file with {name}", ("detector.py", *said),
              change=text(content, "detector.py"))

@@ -202,9 +202,13 @@ class _TypedDicts:
             if best is None or len(unknown) < len(best[0]):
                 best = unknown, kind
         if best is None:
-            if registries is ANY or not isinstance(value["type"], str):
+            if not isinstance(value["type"], str):
                 return None
             names = registered_names(value["type"], registries)
+            if registries is ANY and not get_close_matches(
+                value["type"], names, n=1, cutoff=0.9
+            ):
+                return None  # of a registry of its own, perhaps
             raise ConfigError(
                 f"{key}.type={value['type']!r} is not registered; "
                 f"{nearest(value['type'], names)}"

@@ -302,7 +302,8 @@ def one_line_build(what: str = "model") -> Iterator[None]:
     except ConfigError:
         raise
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+        text = " ".join(text.split()) or type(error).__name__
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}, line {place.lineno}"
         raise ConfigError(f"{what}: {text} ({where})") from error
