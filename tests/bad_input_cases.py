@@ -399,8 +399,10 @@ BROKEN_CONFIGS = {
 }  # fmt: skip
 BROKEN_MODELS = {  # option: what the message must name
     "model.bbox_head.loss_cls.type=FocalLos": "did you mean 'FocalLoss'?",
-    "model.backbone.depth=17": "invalid depth 17",
-    "model.neck.num_outs=1": "fpn.py, line",
+    "model.backbone.norm_cfg.type=BatchNorm": "norm_cfg.type='BatchNorm'",
+    "model.bbox_head.anchor_generator.type=Anchors": "type='Anchors'",
+    "model.backbone.depth=17": "invalid depth 17 for resnet",
+    "model.neck.num_outs=1": "fpn, line",
 }
 # What needs a whole command
 COMMAND_CASES = [

@@ -41,7 +41,7 @@ class OnnxInfo:
         std: What each channel is divided by then, or none.
         to_rgb: Whether the model's preprocessor turns the order of the channels round.
         channels: Their order as the network gets them, 'RGB' or 'BGR'; none where it is
-            not known, and in files of version 0.1.
+            not known.
         precision: 'float32' or 'int8'.
         attnpool_mm: Version of this package.
     """
@@ -175,8 +175,6 @@ def read_info(
     writer = "tools/deployment/export_onnx.py, which writes the files that are accepted"
     values: dict[str, Any] = {}
     for name in (field.name for field in fields(OnnxInfo)):
-        if name not in entries and name == "channels":
-            continue
         if name not in entries:
             raise ConfigError(f"{path}: it has no entry {name!r} of {writer}")
         values[name] = entries[name]

@@ -17,7 +17,13 @@ from ..registry import SCOPE
 from ..utils.checks import nearest
 from ..utils.config import registered, registered_names, type_name
 from ..utils.errors import ConfigError
-from ..utils.signatures import arguments, mentions, package_of, unknown_arguments
+from ..utils.signatures import (
+    FRAMEWORKS,
+    arguments,
+    mentions,
+    package_of,
+    unknown_arguments,
+)
 from .places import (
     ANY,
     HOOK_NAMES,
@@ -31,8 +37,6 @@ from .places import (
 )
 
 RESERVED = {"type", "_scope_", "_delete_"}
-# Their classes take what their signatures say; others may do as they like
-FRAMEWORKS = {"attnpool_mm", "mmcv", "mmdet", "mmengine", "mmpretrain", "torch"}
 BOOLEANS = ("true", "false", "yes", "no", "none", "on", "off")
 
 
@@ -202,13 +206,9 @@ class _TypedDicts:
             if best is None or len(unknown) < len(best[0]):
                 best = unknown, kind
         if best is None:
-            if not isinstance(value["type"], str):
+            if registries is ANY or not isinstance(value["type"], str):
                 return None
             names = registered_names(value["type"], registries)
-            if registries is ANY and not get_close_matches(
-                value["type"], names, n=1, cutoff=0.9
-            ):
-                return None  # of a registry of its own, perhaps
             raise ConfigError(
                 f"{key}.type={value['type']!r} is not registered; "
                 f"{nearest(value['type'], names)}"

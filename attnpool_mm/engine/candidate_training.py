@@ -108,7 +108,7 @@ def train_all(
     Raises:
         ConfigError: The folder holds other trainings of the same names, its
             `results.json` is none, or another process trains in it; or validations
-            logged other metrics than this one.
+            logged other metrics than this one, and no training before did.
         Interrupted: SIGTERM or SIGINT came; the trainings that ran have got it, too.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,8 @@ def train_all(
                 yield name, trained
         todo = {name: texts[name] for name in waiting}
         for name, status, seconds in _run_all(todo, folder, script, jobs, lock):
-            trained = _outcome(folder / name, status, metric)
+            logged_before = any(t.has(metric) for t in done.values())
+            trained = _outcome(folder / name, status, metric, logged_before)
             trained.config, trained.seconds = digests[name], seconds
             trained.versions = versions()
             trained.machine = dict(device=device_name(), threads=threads_each(jobs))
@@ -274,16 +275,18 @@ def _run_all(
         )
 
 
-def _outcome(work_dir: Path, status: int, metric: str | None) -> Trained:
+def _outcome(
+    work_dir: Path, status: int, metric: str | None, logged_before: bool
+) -> Trained:
     trained = Trained("")
     log = work_dir.with_name(f"{work_dir.name}.txt")
     try:
         if status:
             raise ConfigError(f"exit status {status}: {_last_line(log)[:200]}")
         scores = read_scores(work_dir, metric)
-    except NoSuchMetricError:  # it is so in the next training, too
-        raise
     except ConfigError as error:
+        if isinstance(error, NoSuchMetricError) and not logged_before:
+            raise  # it is so in the next training, too
         trained.problem = str(error)
         return trained
     trained.metric, trained.validations, trained.measures = scores

@@ -93,10 +93,17 @@ OF_SPLITS: dict[str, Registries] = {
     "dataloader": ANY,
     "evaluator": (METRICS, EVALUATOR),
 }
+MODULES = (
+    *("backbone", "neck", "head", "bbox_head", "roi_head", "rpn_head", "mask_head"),
+    *("data_preprocessor", "loss", "loss_bbox", "loss_cls", "loss_mask", "loss_obj"),
+    *("act_cfg", "conv_cfg", "norm_cfg"),
+)
 # Of arguments, by their names; others may be of any registry
 PARTS: dict[str, Registries] = {
-    **dict.fromkeys(("backbone", "neck", "head", "bbox_head", "roi_head"), (MODELS,)),
-    "data_preprocessor": (MODELS,),
+    **dict.fromkeys(MODULES, (MODELS,)),
+    "anchor_generator": (TASK_UTILS,),
+    "bbox_coder": (TASK_UTILS,),
+    "init_cfg": (WEIGHT_INITIALIZERS,),
     "dataset": (DATASETS,),
     "datasets": (DATASETS,),
     "pipeline": (TRANSFORMS,),

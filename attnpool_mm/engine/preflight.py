@@ -64,7 +64,8 @@ def build_hooks(cfg: Config) -> list[Hook]:
     Raises:
         ConfigError: One cannot be built, naming its key in the config.
     """
-    listed = {f"default_hooks.{k}": v for k, v in cfg.get("default_hooks", {}).items()}
+    default = cfg.get("default_hooks") or {}
+    listed = {f"default_hooks.{name}": hook for name, hook in default.items()}
     listed |= {
         f"custom_hooks.{i}": hook
         for i, hook in enumerate(cfg.get("custom_hooks") or [])

@@ -35,7 +35,7 @@ class AttnPoolMobileNetV2(MobileNetV2):
             after the first inverted residual. Default: 'stage_start'.
         stem_pool_cfg (dict | None): Config of a pool after the stem's convolution
             (stride 2 unless it says otherwise). Default: None.
-        stem_stride (int): Stride of the stem's convolution. Default: 2.
+        stem_stride (int): Stride of the stem's convolution, positive. Default: 2.
         out_indices (Sequence[int]): Stages whose outputs are returned, 7 for the last
             convolution. Default: (7,).
         attention_cfg (dict | Sequence[dict | None] | None): Config of an attention

@@ -9,7 +9,8 @@ from torch import nn
 from ..layers.build import resolve_conv_cfg
 from ..pooling import build_pool
 from ..registry import MODELS
-from ..utils.checks import check_choice, check_int
+from ..utils.checks import check_choice, check_int, is_int
+from ..utils.errors import ConfigError
 from .attention import WITH_ATTENTION, attention_cfg_by_stage
 from .stages import check_by_stage, check_out_indices, pool_cfg_by_stage, pool_stages
 
@@ -32,7 +33,7 @@ class AttnPoolResNet(ResNet):
             output; 'first_block' pools after the first block. Default: 'stage_end'.
         stem_pool_cfg (dict | None): Config of the pool that replaces the stem's
             max-pool (stride 2 unless it says otherwise). Default: None.
-        stem_stride (int): Stride of the stem's convolution. Default: 2.
+        stem_stride (int): Stride of the stem's convolution, positive. Default: 2.
         num_stages (int): Stages of the network, 1 to 4. Default: 4.
         dilations (Sequence[int] | None): Dilation of each stage. Default: 1.
         out_indices (Sequence[int] | None): Stages whose outputs are returned. Default:
@@ -87,8 +88,11 @@ class AttnPoolResNet(ResNet):
     ):
         check_choice("depth", depth, tuple(self.arch_settings))
         check_choice("num_stages", num_stages, (1, 2, 3, 4))
-        frozen = range(-1, num_stages + 1)  # −1: none, 0: the stem
-        check_choice("frozen_stages", kwargs.get("frozen_stages", -1), tuple(frozen))
+        frozen = kwargs.get("frozen_stages", -1)  # −1: none, 0: the stem
+        if not is_int(frozen) or frozen > num_stages:
+            raise ConfigError(
+                f"frozen_stages={frozen!r}: an integer up to {num_stages} is accepted"
+            )
         strides = check_by_stage("strides", strides, num_stages)
         pools = pool_cfg_by_stage(pool_cfg, strides)
         check_choice("pool_position", pool_position, ("stage_end", "first_block"))

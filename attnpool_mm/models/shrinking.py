@@ -245,7 +245,7 @@ class _Finder:
         strides = call.stride
         if not problem and len(set(strides)) > 1:
             problem = f"makes {_by(x)} into {_by(y)}"
-        if not problem and call.runs > 1:
+        if not problem and call.runs > 1 and _is_pool(call.module):  # it is replaced
             problem = (
                 f"runs {call.runs} times in a forward pass; a module each is needed"
             )

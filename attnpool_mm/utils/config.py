@@ -4,7 +4,6 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import isclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from .checks import check_int
 from .errors import ConfigError
+from .signatures import FRAMEWORKS
 
 # The argument that sets the images' size, of the transforms that do
 RESIZING = {
@@ -34,6 +34,11 @@ CROPPING = {"RandomCrop": "crop_size", "RandomResizedCrop": "scale"}
 HEIGHT_FIRST = ("torchvision/Resize", "torchvision/CenterCrop", *CROPPING)
 # Neither MMPretrain nor MMDetection has such a registry of its own
 UNSCOPED = (FUNCTIONS, STRATEGIES)
+BUILDERS = {"mmengine", "torch"}  # whose code calls that of what is built
+REFUSALS = (
+    *(AssertionError, AttributeError, ImportError, IndexError, KeyError),
+    *(NotImplementedError, TypeError, ValueError),
+)
 RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
 
@@ -291,22 +296,35 @@ def build_for_counting(cfg: Config) -> nn.Module:
 def one_line_build(what: str = "model") -> Iterator[None]:
     """A context in which what a config asks for is built.
 
+    What code outside of `FRAMEWORKS` raises keeps its traceback: it may have a fault.
+
     Args:
         what (str): What is built, for the message. Default: 'model'.
 
     Raises:
-        ConfigError: It cannot be. The message has the line of the code that says so.
+        ConfigError: One of the frameworks' classes refuses. The message has the line of
+            its code.
     """
     try:
         yield
     except ConfigError:
         raise
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
-        text = " ".join(text.split()) or type(error).__name__
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        raise ConfigError(f"{what}: {text} ({where})") from error
+    except REFUSALS as error:
+        places = [
+            (frame.f_globals.get("__name__", ""), line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+        ]
+        places = [p for p in places if p[0].partition(".")[0] not in BUILDERS]
+        module, line = places[-1] if places else ("", 0)
+        package = module.partition(".")[0]
+        if package not in {*FRAMEWORKS, "timm", "torchvision"}:
+            raise
+        args = error.args if isinstance(error, KeyError) else (error,)
+        text = " ".join(str(args[0] if args else "").split())
+        if not text or isinstance(error, AttributeError | IndexError):
+            text = f"{type(error).__name__} {text}".rstrip()
+        where = "" if package == "attnpool_mm" else f" ({module}, line {line})"
+        raise ConfigError(f"{what}: {text}{where}") from error
 
 
 class NoRandomFills(TorchFunctionMode):

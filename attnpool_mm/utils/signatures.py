@@ -7,6 +7,9 @@ import textwrap
 from collections.abc import Callable, Iterable
 from functools import cache
 
+# Their classes take what their signatures say; others may do as they like
+FRAMEWORKS = {"attnpool_mm", "mmcv", "mmdet", "mmengine", "mmpretrain", "torch"}
+
 
 @cache
 def arguments(kind: Callable) -> dict[str, inspect.Parameter]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from attnpool_mm.engine.launch import build_runner
 from attnpool_mm.engine.trained import build_network, load_trained, network_inputs
+from attnpool_mm.utils.config import one_line_build
 from attnpool_mm.utils.errors import ConfigError
 
 CONFIG = "configs/classification/digits/resnet18-nlp-stage-end_1xb64_digits.py"
@@ -46,19 +47,26 @@ def test_more_images_than_there_are_are_refused_at_the_call(digits):
         ({"model.head.loss.type": "CrossEntropyLos"}, "model: .*CrossEntropyLos"),
         (
             {"model.backbone": dict(_delete_=True, type="RegNet", arch="x")},
-            r'model: .*"x".*regnet\.py, line \d+',
+            r'model: .*"x".*\(mmpretrain\..*regnet, line \d+\)',
         ),
     ],
 )
 @pytest.mark.parametrize("build", [build_network, build_runner])
-def test_a_model_that_cannot_be_built_is_one_line(digits, build, changes, match):
+def test_a_model_that_cannot_be_built_is_one_line(
+    digits, build, changes, match, tmp_path
+):
     cfg = deepcopy(digits[0])
     cfg.merge_from_dict(changes)
-    cfg.work_dir = "."
+    cfg.work_dir = str(tmp_path)
     match = match if build is build_network else match.replace("model", "the config")
     with pytest.raises(ConfigError, match=match) as caught:
         build(cfg)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_wrong_in_ones_own_code_keeps_its_traceback():
+    with pytest.raises(KeyError), one_line_build():
+        raise KeyError
 
 
 class Head(nn.Linear):

@@ -84,14 +84,15 @@ def test_the_page_is_filled_and_then_up_to_date(tool, folder, output_of, error_o
     assert re.findall(r"<!-- .*? -->", text) == re.findall(r"<!-- .*? -->", PAGE)
 
     picture = (folder / link).read_bytes()
-    assert "not-yet" in error_of(tool, *options(folder, "--check"))
+    output_of(tool, *options(folder, "--check"))
+    assert "not-yet" in error_of(tool, *options(folder, "--check", "--complete"))
     output_of(tool, *options(folder))
     assert (folder / "page.md").read_text() == text
     assert (folder / link).read_bytes() == picture
-    named = text.replace("not-yet", "made_up") + "<!-- note: no mark -->"
+    named = "<!-- note: no mark -->\n" + text.replace("not-yet", "made_up")
     (folder / "page.md").write_text(named)
     output_of(tool, *options(folder))
-    output_of(tool, *options(folder, "--check"))
+    output_of(tool, *options(folder, "--check", "--complete"))
 
 
 def test_other_results_put_page_and_picture_out_of_date(

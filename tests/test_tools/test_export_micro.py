@@ -126,6 +126,8 @@ def test_the_arena_of_the_digits_network(tool, output_of, checkpoint, tmp_path):
         assert f"{written['arena']['total']:,} bytes" in output
         assert written["input"]["dtype"] == name
         assert written["input"]["shape"] == [1, 32, 32, 3]
-        assert written["preprocessing"]["mean"] == [127.5] * 3
+        half = [127.5] * 3
+        expected = dict(mean=half, std=half, channels="RGB")
+        assert written["preprocessing"] == expected
         assert "mean [127.5" in output
     assert 2 * arenas["int8"] < arenas["float32"] < 1_000_000

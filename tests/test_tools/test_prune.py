@@ -101,6 +101,7 @@ def test_a_pruned_network_is_a_config_and_a_checkpoint(
 ):
     table = prune("whole.py", "whole.pth", "--ratio", 0.25, "--out", "pruned.pth")
     whole = build_for_counting(read_config("whole.py"))
+    assert Path(read_config("pruned.py").load_from) == folder / "pruned.pth"
     model = build("pruned.py", "pruned.pth")
     costs = [measure_complexity(m, (3, 32, 32)) for m in (whole, model)]
     parameters = [f"{cost.parameters:,}" for cost in costs]

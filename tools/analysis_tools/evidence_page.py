@@ -46,7 +46,7 @@ from attnpool_mm.utils.errors import ConfigError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 COMMAND = "python tools/analysis_tools/evidence_page.py"
-OPENING = re.compile(r"<!-- (\w+): (.*?) -->")
+OPENING = re.compile(r"<!-- (\w+): ((?:(?!-->).)*?) -->")
 BLOCK = re.compile(OPENING.pattern + r"((?:(?!<!--).)*)<!-- end -->", re.DOTALL)
 
 
@@ -264,7 +264,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; exit with 2 if they differ, or results are missing",
+        help="write nothing; exit with 2 if they differ",
+    )
+    parser.add_argument(
+        "--complete",
+        action="store_true",
+        help="exit with 2 if a plan of a mark has no results",
     )
     parser.add_argument(
         "--data",
@@ -287,7 +292,8 @@ def run(args: argparse.Namespace) -> None:
     """Write the page, or say what is out of date.
 
     Raises:
-        ConfigError: As in `Page`; with `--check`, something is out of date or missing.
+        ConfigError: As in `Page`; with `--check`, something is out of date; with
+            `--complete`, results are missing.
     """
     page = Page(args.page, args.data, args.images)
     names = page.out_of_date()
@@ -296,7 +302,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"out of date: {', '.join(names)}; {COMMAND} {args.page} writes them anew"
         )
-    if args.check and page.missing:
+    if args.complete and page.missing:
         raise ConfigError(missing)
     if not args.check:
         page.write()

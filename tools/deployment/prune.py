@@ -120,7 +120,9 @@ def run(args: argparse.Namespace) -> None:
     pruned = prune_network(model, shape, args.ratio, method)
     costs = [measure_complexity(m, shape, method=method) for m in (model, pruned)]
     weights = checkpoint_of(pruned, args.checkpoint, args.trust_checkpoint)
-    beside = f"{{{{ fileDirname }}}}/{Path(args.out).name}"  # wherever both go
+    beside = f"{{{{ fileDirname }}}}/{target.stem}.pth"  # wherever both go
+    if {"'", "\\"} & {*str(target.resolve())}:  # which MMEngine would put in as it is
+        beside = args.out
     new = pruned_config(cfg, changed_shapes(model, pruned), shape[1:], beside)
     files = {args.out: saved(weights), target: config_text(new).encode()}
     write_together(files, "--out")
