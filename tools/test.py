@@ -180,6 +180,7 @@ def run(args: argparse.Namespace) -> None:
     for warning in warnings:
         runner.logger.warning(warning)
     runner_checks.check_detector(runner)
+    runner_checks.check_classifier(runner)
     check_precision(runner)
     runner.register_hook(CheckpointFitHook(args.partial))
     if item == "pred":

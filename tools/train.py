@@ -103,6 +103,7 @@ def run(args: argparse.Namespace, watch: SignalWatch) -> None:
     for warning in warnings:
         runner.logger.warning(warning)
     runner_checks.check_detector(runner)
+    runner_checks.check_classifier(runner)
     runner_checks.check_pretrained(runner)
     runner_checks.check_patches(runner)
     runner_checks.check_spem(runner)

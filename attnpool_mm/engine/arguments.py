@@ -220,8 +220,8 @@ class _TypedDicts:
         if unknown:
             raise ConfigError(
                 f"{key}.{unknown[0]}: {type_name(value)} has no such argument; "
-                f"{nearest(unknown[0], taken)} (in a config that inherits, "
-                "_delete_=True drops what the base config gives)"
+                f"{nearest(unknown[0], taken)} ({key}._delete_=True drops what a base "
+                "config gives)"
             )
         for name in taken.keys() & value.keys():
             _check_flag(f"{key}.{name}", taken[name], value[name])

@@ -1,5 +1,6 @@
 """Whether a checkpoint holds a training that this one can go on with."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,11 @@ LIKE_PARAMETERS = (
 )
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
 NEEDED = {"meta", "message_hub", "state_dict"}
+# What a schedule changes as it goes; the rest is how it was set
+RUNNING = {
+    *("last_step", "_global_step", "_last_value", "verbose"),
+    *("best", "num_bad_epochs", "cooldown_counter"),
+}
 
 
 def check_training(checkpoint: dict, name: str, optimizer: bool = True) -> None:
@@ -65,7 +71,8 @@ def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
         name (str): What errors call it.
 
     Raises:
-        ConfigError: They do not.
+        ConfigError: They do not, or the schedules are set otherwise: MMEngine would go
+            on with the checkpoint's without a word.
     """
     name = f"--resume {name}"
     check_training(checkpoint, name, optimizer=False)
@@ -90,9 +97,15 @@ def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
         pairs = [(schedulers, states)]
     for ours, theirs in pairs:
         _expect(theirs, list, f"{name}: param_schedulers")
-        for scheduler, state in zip(ours, theirs, strict=False):
+        if theirs and len(theirs) != len(ours):
+            raise ConfigError(
+                f"{name}: it has {len(theirs)} param_schedulers, and this training "
+                f"{len(ours)}; as many are expected"
+            )
+        for i, (scheduler, state) in enumerate(zip(ours, theirs, strict=False)):
             if hasattr(scheduler, "state_dict"):
                 _check_scheduler(scheduler.state_dict(), state, name)
+                _check_settings(scheduler.state_dict(), state, f"{name}: schedule {i}")
 
 
 def _check_optimizer(wrapper: OptimWrapper, state: dict, name: str) -> None:
@@ -145,6 +158,30 @@ def _check_scheduler(ours: dict, theirs: Any, name: str) -> None:
                 f"{name}: param_schedulers has {key!r:.30}={value!r:.50}; expected are "
                 f"{', '.join(ours):.200}, each of its type"
             )
+
+
+def _check_settings(ours: dict, theirs: dict, name: str) -> None:
+    """Check that a schedule is set as the checkpoint's was."""
+    for key in theirs.keys() - RUNNING:
+        if not _equal(theirs[key], ours[key]):
+            raise ConfigError(
+                f"{name} has {key}={theirs[key]!r:.50}, and this training "
+                f"{ours[key]!r:.50}, which a resumed one would not get; the same "
+                "schedule and learning rate, and batch_size times processes as before, "
+                "are expected (load_from starts a new training from the weights)"
+            )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two settings are equal, numbers but for rounding."""
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    numbers = (int, float, np.number)
+    if isinstance(a, numbers) and isinstance(b, numbers):
+        return math.isclose(a, b, rel_tol=1e-6)
+    return a == b
 
 
 def _alike(value: Any, pattern: Any) -> bool:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ..layers import SPEM, DynamicConv2d
 from ..models import detector
 from ..pooling import SelfAttentivePool2d
+from ..utils.checks import is_int
 from ..utils.config import registered_class, type_name
 from ..utils.errors import ConfigError
 from .spem import SPEMOptimWrapperConstructor, group_of, penalized_layers
@@ -123,6 +124,34 @@ def check_detector(runner: Runner) -> None:
         ConfigError: As in `attnpool_mm.models.detector.check_detector`.
     """
     detector.check_detector(model_of(runner))
+
+
+def check_classifier(runner: Runner) -> None:
+    """Check that a classifier's head fits its backbone, of which we know the channels.
+
+    Other models pass.
+
+    Args:
+        runner (Runner): The runner, with its model built.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    model = model_of(runner)
+    channels = getattr(getattr(model, "backbone", None), "out_channels", None)
+    given = getattr(getattr(model, "head", None), "in_channels", None)
+    pooled = type_name(dict(type=type(getattr(model, "neck", None))))
+    if (
+        pooled == "GlobalAveragePooling"
+        and is_int(given)
+        and isinstance(channels, Sequence)
+        and channels[-1] != given
+    ):
+        raise ConfigError(
+            f"model.head.in_channels={given}, and the backbone gives {channels[-1]}, "
+            "which is accepted (type='attnpool_mm.AttnPoolClassifier' fills it in, if "
+            "the head has none)"
+        )
 
 
 def check_spem(runner: Runner) -> None:

@@ -1,7 +1,8 @@
 """Any pool wherever any network shrinks its map."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from .shrinking import Shrinking, check_network, shrinkings_of
 from .tracing import running_modules, tensors_of, trace
 
 POSITIONS = ("block_end", "stage_end", "stage_start")
+# What PyTorch says where an operation needs values of a tensor that has none
+OF_VALUES = ("_local_scalar_dense", "not supported for tensor subclasses")
 LARGE = 2**10 * 3**2  # pixels: strides of usual networks divide it
 
 
@@ -36,7 +39,9 @@ def pool_downsampling(
     The network is changed in place. `out_channels` and `out_strides`, what each output
     has, are set where all outputs are maps (an `out_channels` that a network outside of
     OpenMMLab has stays). What the network does with its parts goes on working:
-    freezing, `norm_eval`, checkpointing, layer-wise learning rates.
+    freezing, `norm_eval`, checkpointing, layer-wise learning rates. Make the optimizer
+    afterwards: one that is there does not know the pools. A second call replaces the
+    pools of the first, where they stand.
 
     Args:
         model (nn.Module): A network on images (B, C, H, W), built from modules:
@@ -95,7 +100,10 @@ def pool_downsampling(
                 )
         # On the copy first: what fails there leaves the model as it is.
         pools = convert(network, pairs, position, run.sequences)
-        outputs = _run_converted(network, pools, run.image)
+        strides = {
+            name: place.stride for name, (place, _) in zip(pools, pairs, strict=True)
+        }
+        outputs = _run_converted(network, strides, run.image)
         _check_outputs(network, run.outputs, outputs)
         return pairs, run.sequences, _given(network, run.image, outputs)
 
@@ -265,29 +273,57 @@ def _by_place(pool_cfg: Any, places: list[Shrinking]) -> list[dict | None]:
 
 
 def _run_converted(
-    network: nn.Module, pools: Collection[str], image: Tensor
+    network: nn.Module, pools: Mapping[str, int], image: Tensor
 ) -> list[Tensor]:
-    """Run the converted copy, in which each pool must run once.
+    """Run the converted copy, in which each pool must run once, and do its work.
+
+    Args:
+        network (nn.Module): The copy.
+        pools (Mapping[str, int]): The name of each pool, and its stride.
+        image (Tensor): What the network gets.
 
     Raises:
-        ConfigError: It does not run, or a pool does not run once.
+        ConfigError: It does not run, or a pool does not.
     """
     ran = Counter[str]()
+    wrong: list[str] = []
+    kind = type(network).__name__
+
+    def note(name: str, pool: nn.Module, args: tuple, kwargs: dict, y: Tensor) -> None:
+        ran.update([name])
+        (x, *_), stride = (*args, *kwargs.values()), pools[name]
+        most = [side / stride + 1 for side in x.shape[2:]]  # a large window: fewer
+        if (
+            y.dim() != 4
+            or y.shape[:2] != x.shape[:2]
+            or any(side > limit for side, limit in zip(y.shape[2:], most, strict=True))
+        ):
+            wrong.append(
+                f"{kind} cannot be pooled: its {name} ({type(pool).__name__}) makes "
+                f"{tuple(x.shape)} into {tuple(y.shape)}; a pool keeps the channels, "
+                f"and makes this map {stride} times smaller"
+            )
+
     for name in pools:
         network.get_submodule(name).register_forward_hook(
-            lambda *_, name=name: ran.update([name])
+            partial(note, name), with_kwargs=True
         )
-    kind = type(network).__name__
     try:
         with torch.no_grad(), running_modules(network) as running:
             outputs = tensors_of(network(image))
     except Exception as error:  # anything: networks have operators of their own
+        if wrong:
+            raise ConfigError(wrong[0]) from error
         at = running[-1]
         message = (str(error) or type(error).__name__).splitlines()[0]
+        if any(word in message for word in OF_VALUES):
+            message = "it looks at values, and must run on shapes alone"
         raise ConfigError(
             f"{kind} cannot be pooled: at stride 1 {at or kind} "
             f"({type(network.get_submodule(at)).__name__}) fails: {message}"
         ) from error
+    if wrong:
+        raise ConfigError(wrong[0])
     for name in pools:
         if ran[name] != 1:
             raise ConfigError(

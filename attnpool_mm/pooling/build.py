@@ -5,6 +5,7 @@ from torch import nn
 from ..registry import MODELS, SCOPE
 from ..utils.checks import argument_names, check_known_arguments, check_needed_arguments
 from ..utils.errors import ConfigError
+from ..utils.signatures import FRAMEWORKS, package_of
 
 
 def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
@@ -14,8 +15,8 @@ def build_pool(cfg: dict, in_channels: int, stride: int) -> nn.Module:
 
     Args:
         cfg (dict): `dict(type=…, …)`. A bare name is looked up among this package's
-            pools, `'scope.Name'` in that scope. Any registered module that takes
-            `in_channels` and `stride` will do.
+            pools, `'scope.Name'` in that scope. Any registered module, or any class,
+            that takes `in_channels` and `stride` will do.
         in_channels (int): Channels of the input, unless `cfg` has them.
         stride (int): Stride of the pool, unless `cfg` has one.
 
@@ -45,7 +46,8 @@ def pool_class(cfg: dict) -> type:
     """The class that a pool's config names.
 
     Raises:
-        ConfigError: `cfg` has no type, or one that is not registered.
+        ConfigError: `cfg` has no type, or one that is not registered, or by whose bare
+            name another class than ours is registered, too.
     """
     if not isinstance(cfg, dict) or "type" not in cfg:
         raise ConfigError(f"pool {cfg!r}: a dict with the key 'type' is accepted")
@@ -56,7 +58,8 @@ def pool_class(cfg: dict) -> type:
     if kind is None:
         raise ConfigError(
             f"pool type={pool_type!r} is not registered: accepted are "
-            f"{', '.join(pool_names())}, or a registered 'scope.Name'"
+            f"{', '.join(pool_names())}, a class, or what custom_imports in the config "
+            "file registers"
         )
     return kind
 
@@ -74,6 +77,12 @@ def _look_up(name: str) -> type | None:
     # Not by Registry.get at first, which imports the backbones and so MMPretrain.
     ours = MODELS.module_dict.get(name.removeprefix(f"{SCOPE}."))
     if ours is not None:
+        other = MODELS.parent.module_dict.get(name, ours)
+        if other is not ours and package_of(other) not in FRAMEWORKS:
+            raise ConfigError(
+                f"pool type={name!r}: {other.__module__}.{name} is registered by this "
+                f"name, too; another name for it, or '{SCOPE}.{name}', is accepted"
+            )
         return ours
     try:
         return MODELS.get(name)

@@ -1,16 +1,19 @@
 """A run whose checkpoint is not of it ends in one line before it trains."""
 
 import itertools
+from copy import deepcopy
 
 import pytest
 import torch
 from crafted_checkpoints import Traps, craft
 from mmengine.model import BaseModel
+from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from attnpool_mm.checkpoint import load_checkpoint_file, use_safe_loading
 from attnpool_mm.engine.checkpoint_fit import CheckpointFitHook
+from attnpool_mm.engine.resuming import RUNNING, _equal
 from attnpool_mm.utils.errors import ConfigError
 
 NUMBERS = itertools.count()  # MMEngine keeps what a run of a name has logged
@@ -25,15 +28,20 @@ class Model(BaseModel):
         return {"loss": self.second(self.first(inputs)).square().mean()}
 
 
-def make_runner(work_dir, optimizer="SGD", **settings):
+HALVING = {"type": "StepLR", "step_size": 1, "gamma": 0.5}
+
+
+def make_runner(
+    work_dir, optimizer="SGD", lr=0.1, schedules=(HALVING,), batch_size=2, **settings
+):
     momentum = {"momentum": 0.9} if optimizer == "SGD" else {}
     runner = Runner(
         Model(),
         str(work_dir),
-        train_dataloader=DataLoader([{"inputs": torch.ones(2)}] * 4, batch_size=2),
+        train_dataloader=DataLoader([{"inputs": torch.ones(2)}] * 4, batch_size),
         train_cfg={"by_epoch": True, "max_epochs": 2},
-        optim_wrapper={"optimizer": {"type": optimizer, "lr": 0.1, **momentum}},
-        param_scheduler={"type": "StepLR", "step_size": 1, "gamma": 0.5},
+        optim_wrapper={"optimizer": {"type": optimizer, "lr": lr, **momentum}},
+        param_scheduler=[dict(schedule) for schedule in schedules],
         default_scope="mmengine",
         experiment_name=f"fit{next(NUMBERS)}",
         **settings,
@@ -104,6 +112,67 @@ def test_a_resume_that_fits_goes_on(base, traps, optimizer):
     runner = make_runner(traps.work_dir, optimizer, load_from=str(path), resume=True)
     runner.train()
     assert runner.epoch == 2
+
+
+BY_ITERATION = {
+    "type": "CosineAnnealingLR",
+    "T_max": 2,
+    "convert_to_iter_based": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "match"),
+    [
+        ({}, {"schedules": [{**HALVING, "gamma": 0.1}]}, "gamma=0.5, .*0.1"),
+        ({}, {"lr": 0.2}, r"base_values=\[0.1\], .*\[0.2\]"),
+        ({}, {"schedules": [HALVING, HALVING]}, "1 param_schedulers.* 2"),
+        (
+            {"schedules": [BY_ITERATION]},
+            {"schedules": [BY_ITERATION], "batch_size": 1},
+            "(T_max|end)=.*batch_size",
+        ),
+        ({"schedules": [BY_ITERATION]}, {"schedules": [BY_ITERATION]}, None),
+        ({}, {"batch_size": 1}, None),  # the schedule is by epochs
+    ],
+)
+def test_a_training_goes_on_with_its_own_schedule_alone(tmp_path, first, then, match):
+    make_runner(tmp_path / "first", **first).train()
+    path = str(tmp_path / "first/epoch_1.pth")
+    runner = make_runner(tmp_path / "then", load_from=path, resume=True, **then)
+    if match is None:
+        runner.train()
+        return
+    with pytest.raises(ConfigError, match=match):
+        runner.train()
+
+
+SCHEDULES = {
+    "ConstantLR": dict(end=4),
+    "CosineAnnealingLR": dict(T_max=5),
+    "CosineRestartLR": dict(periods=[4, 6], restart_weights=[1, 0.5], eta_min=0),
+    "ExponentialLR": dict(gamma=0.9),
+    "LinearLR": dict(end=4),
+    "MultiStepLR": dict(milestones=[2, 4]),
+    "OneCycleLR": dict(eta_max=0.5, total_steps=10, end=10),
+    "PolyLR": dict(end=5),
+    "ReduceOnPlateauLR": dict(monitor="acc", patience=1),
+    "StepLR": dict(step_size=2),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_no_schedule_changes_its_settings(kind):
+    optimizer = torch.optim.SGD(Model().parameters(), lr=0.1)
+    cfg = dict(type=kind, optimizer=optimizer, **SCHEDULES[kind])
+    schedule = PARAM_SCHEDULERS.build(cfg)
+    before = deepcopy(schedule.state_dict())
+    for value in (1.0, 0.9, 0.8, 0.7):
+        optimizer.step()
+        schedule.step(*([{"acc": value}] if "Plateau" in kind else []))
+    after = schedule.state_dict()
+    changed = {k for k, v in after.items() if not _equal(v, before.get(k))}
+    assert "last_step" in changed and changed <= RUNNING
 
 
 def test_iterations_past_the_end(base, traps):

@@ -45,6 +45,15 @@ def test_patches_that_fit(digits):
     assert runner.model.training
 
 
+def test_a_head_of_other_channels(digits):
+    digits.model.backbone.depth = 50
+    digits.model.head.in_channels = 512
+    with pytest.raises(ConfigError, match=r"in_channels=512, .* 2048"):
+        runner_checks.check_classifier(Runner.from_cfg(digits))
+    digits.model.head.in_channels = 2048
+    runner_checks.check_classifier(Runner.from_cfg(digits))
+
+
 def test_pretrained_weights_are_of_this_network(digits, tmp_path):
     file = str(tmp_path / "resnet18.pth")
     torch.save(AttnPoolResNet(18).state_dict(), file)

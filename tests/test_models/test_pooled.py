@@ -251,6 +251,34 @@ def test_own_pool_is_a_place_of_its_own():
     assert list(pools_of(model)) == names[2:] and not pools_of(model, ConvPool2d)
 
 
+class Same(nn.Module):
+    def __init__(self, in_channels, stride):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+
+
+class Doubled(Same):
+    def forward(self, x):
+        return torch.cat([x, x], 1)[..., ::2, ::2]
+
+
+class Looking(Same):
+    def forward(self, x):
+        return x[..., ::2, ::2] if x.mean() > 0 else -x[..., ::2, ::2]
+
+
+@pytest.mark.parametrize("pool, match", [
+    (Same, r"stages\.0\.pool \(Same\) makes .* 2 times smaller"),
+    (Doubled, r"stages\.0\.pool \(Doubled\) makes .* keeps the channels"),
+    (Looking, r"stages\.0\.pool \(Looking\) .*values"),
+])  # fmt: skip
+def test_what_is_no_pool_is_named(pool, match):
+    with pytest.raises(ConfigError, match=match):
+        pool_downsampling(OwnNetwork(), dict(type=pool))
+
+
 def test_the_modes_of_modules_stay():
     model = OwnNetwork()
     model.stages[0].eval()

@@ -45,6 +45,19 @@ def test_other_peoples_pools():
     assert torch.equal(pool(x), x[..., ::2, ::2])
 
 
+def test_a_name_that_is_ours_and_anothers():
+    class SoftPool2d(nn.Module):
+        pass
+
+    MODELS.module_dict["SoftPool2d"] = SoftPool2d
+    try:
+        with pytest.raises(ConfigError, match=r"test_build\.SoftPool2d .*attnpool"):
+            build_pool(dict(type="SoftPool2d"), 4, 2)
+        assert build_pool(dict(type="attnpool_mm.SoftPool2d"), 4, 2).stride == 2
+    finally:
+        del MODELS.module_dict["SoftPool2d"]
+
+
 @pytest.mark.parametrize("cfg, message", [
     (dict(type="SelfAttentivPool2d"), "type='SelfAttentivPool2d'.*AttentionPool2d"),
     (dict(type="nosuch.Pool"), "type='nosuch.Pool'"),

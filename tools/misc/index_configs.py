@@ -54,8 +54,10 @@ HEAD = f"""# The configs and what they cost
   the operation that makes it to the last one that reads it, the backbone's outputs to
   its end; pointwise operations, norms and softmax write over an input that nothing
   reads any more; attention makes no matrix of tokens × tokens; weights do not count.
-  [All the rules](../attnpool_mm/analysis/activation.py). TensorFlow Lite Micro holds
-  more: [memory on the device](deployment/memory.md).
+  [All the rules](../attnpool_mm/analysis/activation.py). TensorFlow Lite Micro, which
+  has no fused attention, holds orders of magnitude more of a network with it, and
+  somewhat more of others: [memory on the device](deployment/memory.md). Which network
+  fits a limit there: [at equal memory](deployment/equal_memory.md).
 
 `python tools/analysis_tools/get_complexity.py CONFIG` shows a config's cost layer by
 layer, for the whole classifier, or for backbone and neck of a detector. The FLOPs in
