@@ -8,6 +8,7 @@ from ..analysis.complexity import measure_complexity
 from ..utils.config import build_for_counting, counted_method, input_shape
 from ..utils.errors import ConfigError
 from .plan import Plan
+from .runner_checks import fitting_patches
 
 
 def cost_of(cfg: Config) -> dict[str, Any]:
@@ -21,17 +22,19 @@ def cost_of(cfg: Config) -> dict[str, Any]:
         `peak_unfused` as in a microcontroller's.
 
     Raises:
-        ConfigError: It cannot be built, or does not run.
+        ConfigError: It cannot be built, does not run, or has a patch that is larger
+            than its map, with which no training starts.
     """
     model, shape, method = (
         build_for_counting(cfg),
         input_shape(cfg),
         counted_method(cfg),
     )
-    fused, unfused = (
-        measure_complexity(model, shape, method=method, attention=attention)
-        for attention in ("fused", "unfused")
-    )
+    with fitting_patches(shape[1:]):
+        fused, unfused = (
+            measure_complexity(model, shape, method=method, attention=attention)
+            for attention in ("fused", "unfused")
+        )
     return dict(
         shape=list(shape),
         parameters=fused.parameters,

@@ -1,7 +1,8 @@
 """What the tools look at in a runner that is built, before it starts."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -82,6 +83,25 @@ def model_of(runner: Runner) -> nn.Module | None:
     return model
 
 
+@contextmanager
+def fitting_patches(size: Sequence[int]) -> Iterator[None]:
+    """A context in which a network runs whose patches have to fit their maps.
+
+    Args:
+        size (Sequence[int]): Height and width of the image, for the message.
+
+    Raises:
+        ConfigError: A patch is larger than the map that it gets.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="patch_size=.* is larger than")
+        try:
+            yield
+        except UserWarning as warning:
+            image = "x".join(map(str, size))
+            raise ConfigError(f"on an image of {image}: {warning}") from warning
+
+
 def check_patches(runner: Runner) -> None:
     """Send the first training image through the backbone.
 
@@ -102,13 +122,8 @@ def check_patches(runner: Runner) -> None:
     images = model.data_preprocessor(data, False)["inputs"]
     training = model.training
     model.eval()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("error", message="patch_size=.* is larger than")
-        try:
-            backbone(images)
-        except UserWarning as warning:
-            size = "x".join(map(str, images.shape[-2:]))
-            raise ConfigError(f"on an image of {size}: {warning}") from warning
+    with torch.no_grad(), fitting_patches(images.shape[-2:]):
+        backbone(images)
     model.train(training)
 
 

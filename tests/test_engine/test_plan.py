@@ -143,6 +143,17 @@ def test_an_option_that_does_not_fit_names_the_network(plan_of):
     assert "modle" in str(error.value)
 
 
+def test_a_patch_that_does_not_fit_is_told_before_any_training(plan_of, tmp_path):
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.depth = 8
+    nlp = dict(type="SelfAttentivePool2d", patch_size=4, normalize=False)
+    cfg.model.backbone.update(strides=(4, 2, 2), pool_cfg=nlp)
+    assert cost_of(cfg)["flops"] > 0
+    cfg.model.backbone.strides = (8, 2, 2)
+    with pytest.raises(ConfigError, match="patch_size=4 .*2x2"):
+        cost_of(cfg)
+
+
 def test_networks_that_should_be_equal(plan_of):
     equal = dict(cost="flops", within=0.03)
     plan = plan_of(equal=equal)

@@ -9,6 +9,7 @@ import os
 import statistics
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,9 +72,14 @@ def measure(network: str, checkouts: list[Path], repeats: int) -> list[float]:
     ]
     times: list[list[float]] = [[] for _ in workers]
     for _ in range(repeats + 1):
-        for worker, seconds in zip(workers, times, strict=True):
-            print(file=worker.stdin, flush=True)
-            seconds.append(float(worker.stdout.readline()))
+        for folder, worker, seconds in zip(checkouts, workers, times, strict=True):
+            with suppress(BrokenPipeError):  # of one that has failed, and said why
+                print(file=worker.stdin, flush=True)
+            if not (line := worker.stdout.readline()):
+                for each in workers:
+                    each.kill()
+                sys.exit(f"error: {folder}: {network} failed there")
+            seconds.append(float(line))
     for worker in workers:
         worker.communicate()
     return [statistics.median(seconds[1:]) for seconds in times]
