@@ -19,7 +19,7 @@ from ..pooling import (
 from ..registry import MODELS
 from ..utils.config import NoRandomFills
 from ..utils.errors import ConfigError
-from .state_dict import classifier_shapes, is_state_dict, misfits
+from .state_dict import check_theirs, classifier_shapes, misfits
 
 # Their name of a layer inside a pool → ours.
 SELF_ATTENTIVE_NAMES = {
@@ -152,8 +152,7 @@ def authors_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str 
     from ..models import arch_to_config  # here, since MMPretrain takes its time
 
     config = arch_to_config(arch)
-    if not is_state_dict(state_dict):
-        raise ConfigError("state_dict: a dict of names and tensors is accepted")
+    check_theirs(state_dict)
     with NoRandomFills():
         backbone = MODELS.build(config)
     plain = {re.sub(r"^((module|net)\.)+", "", key): key for key in state_dict}

@@ -11,7 +11,7 @@ from ..registry import MODELS
 from ..utils.checks import check_choice
 from ..utils.config import NoRandomFills
 from ..utils.errors import ConfigError
-from .state_dict import classifier_shapes, is_state_dict, misfits
+from .state_dict import check_theirs, classifier_shapes, misfits
 
 LIP_BACKBONES = {
     "lip_resnet50": dict(type="LIPResNet", depth=50),
@@ -112,8 +112,7 @@ def lip_names(state_dict: Mapping[str, Tensor], arch: str) -> dict[str, str | No
         1 left over: conv1.weight
     """
     check_choice("arch", arch, tuple(LIP_BACKBONES))
-    if not is_state_dict(state_dict):
-        raise ConfigError("state_dict: a dict of names and tensors is accepted")
+    check_theirs(state_dict)
     names = RESNET_NAMES if "resnet" in arch else DENSENET_NAMES
     found: dict[str, str] = {}
     for theirs in state_dict:

@@ -26,6 +26,23 @@ def is_state_dict(value: Any) -> bool:
     )
 
 
+def check_theirs(state_dict: Any) -> None:
+    """Check that a state dict may be of another code than OpenMMLab's.
+
+    Raises:
+        ConfigError: It is none, or its names start as those of OpenMMLab's models do,
+            and of what is converted already.
+    """
+    if not is_state_dict(state_dict):
+        raise ConfigError("state_dict: a dict of names and tensors is accepted")
+    ours = next((name for name in state_dict if name.startswith("backbone.")), None)
+    if ours is not None:
+        raise ConfigError(
+            f"state_dict: {ours} is a name of this package's or of OpenMMLab's models, "
+            "which need no conversion; the authors' names are accepted"
+        )
+
+
 def find_state_dict(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Tensor]:
     """The state dict in a checkpoint: itself, or under one of the usual keys.
 

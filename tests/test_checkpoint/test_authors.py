@@ -256,6 +256,9 @@ def test_what_does_not_fit_is_named():
         with pytest.raises(ConfigError, match=message) as error:
             convert_authors_state_dict(changed, arch)
         assert "\n" not in str(error.value)
+    converted = convert_authors_state_dict(theirs, arch)
+    with pytest.raises(ConfigError, match=r"backbone\..* no conversion"):
+        convert_authors_state_dict(converted, arch)
     with pytest.raises(ConfigError, match="'nlpp'"):
         convert_authors_state_dict(theirs, "resnet18-nlpp-1222")
 
