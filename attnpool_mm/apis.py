@@ -40,10 +40,12 @@ def config_path(name: str) -> str:
         >>> path.endswith('classification/digits/resnet20-spem_1xb64_digits.py')
         True
     """
+    configs = MIM_FOLDER / "configs"
     files = {
         path.stem: path
-        for path in (MIM_FOLDER / "configs").rglob("*.py")
-        if not {"_base_", "evidence"} & {*path.parts}  # parts of configs, and plans
+        for path in configs.rglob("*.py")
+        # no parts of configs, and no plans
+        if not {"_base_", "evidence"} & {*path.relative_to(configs).parts}
     }
     if name not in files:
         close = get_close_matches(name, files, n=3, cutoff=0.4)

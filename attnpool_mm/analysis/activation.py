@@ -20,6 +20,7 @@ What counts, in an ideal runtime (`attention='fused'`):
 (`attention='unfused'`).
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, UntypedStorage, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 from ..utils.shapes import empty_input, shapes_only
 from .arena import plan_arena
@@ -50,6 +51,7 @@ IN_PLACE = {
     "native_layer_norm",
     "rsub",
 }
+UNCOUNTED = ("attention", "gru", "lstm", "rnn")  # in operators with weights or products
 POOLS = {
     "_adaptive_avg_pool2d",
     "adaptive_max_pool2d",
@@ -174,9 +176,15 @@ class _Recorder(TorchDispatchMode):
         if all(number in reads for number in writes) and not func._schema.is_mutable:
             return  # a view of the same shape
         packet, name = func.overloadpacket, func.overloadpacket.__name__
-        flops = 0
-        if packet in flop_registry:
+        flops, counted = 0, packet in flop_registry
+        if counted:
             flops = flop_registry[packet](*args, **kwargs, out_val=result)
+        elif name == "deform_conv2d":  # torchvision's
+            counted = True
+            flops = conv_flop_count(args[0].shape, args[1].shape, result.shape)
+        elif any(word in name for word in UNCOUNTED):
+            where = self.modules[-1] or "the network"
+            warnings.warn(f"{where}: the FLOPs of {name} are not counted", stacklevel=2)
         shape = tuple(results[0].shape)
         self.recorded.append(
             Recorded(
@@ -184,7 +192,7 @@ class _Recorder(TorchDispatchMode):
                 reads,
                 writes,
                 _by_name(func, args, kwargs),
-                is_layer=packet in flop_registry or name in POOLS,
+                is_layer=counted or name in POOLS,
                 in_place=torch.Tag.pointwise in func.tags or name in IN_PLACE,
             )
         )

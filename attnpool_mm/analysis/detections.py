@@ -84,7 +84,7 @@ def judge_images(
 
     Raises:
         ConfigError: A detection is on an image, or of a class, that the file does not
-            have.
+            have; or a box of the file is of no such class, or smaller than nothing.
     """
     kept = [dict(result) for result in predictions if result["score"] >= score]
     with redirect_stdout(StringIO()):  # pycocotools says how far it is
@@ -95,6 +95,13 @@ def judge_images(
                 raise ConfigError(
                     f"predictions: {ann_file} has no {kind} of id "
                     f"{min(absent, key=str)}; those of the same data set are accepted"
+                )
+        for row in truth.anns.values():
+            if row["category_id"] not in truth.cats or min(row["bbox"][2:]) < 0:
+                raise ConfigError(
+                    f"{ann_file}: the annotation of id {row['id']} has "
+                    f"category_id={row['category_id']!r}, bbox={row['bbox']}; a "
+                    "category of the file, and a width and a height, are expected"
                 )
         found = truth.loadRes(kept) if kept else COCO()
         if not kept:

@@ -156,15 +156,15 @@ def columns_of(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
     }
 
 
-def entry_of(candidate: Candidate, limit: int) -> dict[str, Any]:
-    """A candidate's entry in a JSON file."""
+def entry_of(candidate: Candidate, limit: int | None) -> dict[str, Any]:
+    """A candidate's entry in a JSON file; `fits` is None without a limit in bytes."""
     cost = candidate.complexity
     return dict(
         name=candidate.variant.name,
         **asdict(candidate.variant),
         shape=candidate.shape,
         problem=candidate.problem or None,
-        fits=cost is not None and candidate.memory <= limit,
+        fits=None if limit is None else cost is not None and candidate.memory <= limit,
         parameters=cost and cost.parameters,
         flops=cost and cost.flops,
         memory=cost and candidate.memory,

@@ -60,7 +60,8 @@ class LayerNames:
         names = [".".join(parts[: i + 1]) for i in range(len(parts))]
         if parts[0] != "backbone" or len(parts) == 1:
             return [name or "model" for name in names]
-        return ["backbone.stem"] * (parts[1] in self.stem) + names[1:]
+        stem = ["backbone.stem"] * (parts[1] in self.stem)
+        return list(dict.fromkeys(stem + names[1:]))  # some have a module of that name
 
 
 def list_layers(

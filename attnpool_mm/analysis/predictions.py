@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor, nn
 
 from ..utils.checks import check_int
-from ..utils.config import datasets_of, images_are_rgb
+from ..utils.config import datasets_of, images_are_rgb, one_line_build
 from ..utils.errors import ConfigError
 
 
@@ -54,7 +54,8 @@ class TestImages:
         check_classifier(cfg)
         loader = cfg.test_dataloader
         ((_, dataset),) = datasets_of(loader.dataset, "")
-        with DefaultScope.overwrite_default_scope("mmpretrain"):
+        named = one_line_build("test_dataloader.dataset")
+        with DefaultScope.overwrite_default_scope("mmpretrain"), named:
             self.dataset = DATASETS.build(deepcopy(dataset))
         total = len(self.dataset)
         count = total if count is None else check_int("num_images", count)

@@ -150,12 +150,19 @@ def _folder(split: str, root: Path) -> SmallImages:
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file: uint8, grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4).
 
+    Of 16 bits the upper 8 are taken. Images without opacity are turned as their EXIF
+    data say.
+
     Raises:
         ConfigError: It cannot be read.
     """
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is not None and image.dtype != np.uint8:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is not None and image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    elif image is not None and image.shape[2:] != (4,):  # as its EXIF data turn it
+        grey = image.ndim == 2 and image.dtype == np.uint8
+        flag = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+        image = cv2.imread(str(path), flag)
     if image is None:
         raise ConfigError(f"{path}: it is no image that OpenCV can read")
     if image.ndim == 2:

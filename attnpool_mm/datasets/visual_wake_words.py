@@ -171,6 +171,14 @@ def read_wake_word_labels(
             image["id"] in largest and largest[image["id"]] / image_area >= threshold
         )
         labels.append((image["file_name"], int(label)))
+    known = {image["id"] for image in coco["images"]}
+    by_text = {str(known_id) for known_id in known}
+    for image_id in largest.keys() - known:
+        if str(image_id) in by_text:  # a number here, and a text there
+            raise ConfigError(
+                f"{ann_file}: image_id={image_id!r} in annotations is of another type "
+                "than that image's id; the same in both are accepted"
+            )
     return labels
 
 

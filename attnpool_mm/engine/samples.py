@@ -11,7 +11,13 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from torch import Tensor, nn
 
 from ..analysis.maps import mean_weights, record_weights
-from ..utils.config import datasets_of, images_are_rgb, preprocessor_of, type_name
+from ..utils.config import (
+    datasets_of,
+    images_are_rgb,
+    one_line_build,
+    preprocessor_of,
+    type_name,
+)
 from ..utils.errors import ConfigError
 
 
@@ -42,7 +48,8 @@ def named_samples(
         ConfigError: A file is no image.
     """
     if files is None:
-        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        with one_line_build("test_dataloader.dataset"):
+            dataset = DATASETS.build(cfg.test_dataloader.dataset)
         count = min(count, len(dataset))
         return [(f"{index:06d}", dataset[index]) for index in range(count)]
     pipeline = file_pipeline(cfg)

@@ -133,7 +133,8 @@ def network_inputs(
     _, wanted = next(datasets_of(cfg[f"{split}_dataloader"].dataset, ""))
     wanted = deepcopy(wanted)
     wanted.pipeline = deepcopy(tested.pipeline)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    named = one_line_build(f"{split}_dataloader.dataset")
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), named:
         dataset = DATASETS.build(wanted)
     count = len(dataset) if count is None else count
     if not 1 <= count <= len(dataset):

@@ -29,7 +29,7 @@ def check_folder(name: str, path: str | Path, hint: str = "") -> None:
     Raises:
         ConfigError: It is a file, lies below one, or cannot be written to.
     """
-    folder = Path(path).expanduser()
+    folder = Path(path)
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
@@ -46,17 +46,21 @@ def check_folder(name: str, path: str | Path, hint: str = "") -> None:
         ) from error
 
 
-def check_file(option: str, path: str | Path) -> None:
+def check_file(option: str, path: str | Path, *sources: str | Path | None) -> None:
     """Check that a file can be written, before the work whose results it is for.
 
     Args:
         option (str): That names it, for the message.
         path (str | Path): The file; its folder may be made. A file that can be written
             need not lie in such a folder.
+        *sources (str | Path | None): What is read, which must not be written over.
 
     Raises:
-        ConfigError: It is a folder, or its folder cannot be written to.
+        ConfigError: It is a folder or a source, or its folder cannot be written to.
     """
+    read = {Path(source).resolve() for source in sources if source}
+    if Path(path).resolve() in read:
+        raise ConfigError(f"{option} {path}: it is read; another file is accepted")
     if is_stream(path) or (Path(path).is_file() and os.access(path, os.W_OK)):
         return
     check_folder(option, Path(path).parent)

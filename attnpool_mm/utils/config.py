@@ -39,7 +39,11 @@ REFUSALS = (
     *(AssertionError, AttributeError, ImportError, IndexError, KeyError),
     *(NotImplementedError, TypeError, ValueError),
 )
-RANDOM_FILLS = (torch.Tensor.normal_, torch.Tensor.uniform_)
+# PyTorch's own functions too: what they call inside, no mode sees
+RANDOM_FILLS = (
+    *(torch.Tensor.normal_, torch.Tensor.uniform_),
+    *(nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_),
+)
 
 
 def type_name(cfg: Any) -> str:
@@ -342,6 +346,7 @@ class NoRandomFills(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
+        kwargs = kwargs or {}
         if func in RANDOM_FILLS:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

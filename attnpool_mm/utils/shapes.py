@@ -23,6 +23,7 @@ from .checks import check_shape
 from .errors import ConfigError
 
 Result = TypeVar("Result")
+SDPA = nn.functional.scaled_dot_product_attention
 # What PyTorch splits up, or cannot do without values, as one operator each.
 _LIBRARY = torch.library.Library("attnpool_mm", "DEF")
 _LIBRARY.define(
@@ -190,6 +191,7 @@ def _running(
         torch.inference_mode(False),  # it hands over operators not split up yet
         mode,
         _Attention(fused_attention),
+        _attention_by_name(fused_attention),
         _deformable_as_one_operator(),
         _no_log(),
     ):
@@ -248,15 +250,29 @@ class _Attention(TorchFunctionMode):
 
     def __init__(self, fused: bool):
         super().__init__()
-        self.call = _call_attention if fused else _call_products
+        self.call = _attention_call(fused)
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is nn.functional.scaled_dot_product_attention:
+        if func is SDPA:
             return self.call(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _attention_call(fused: bool) -> Callable:
+    return _call_attention if fused else _call_products
+
+
+@contextmanager
+def _attention_by_name(fused: bool) -> Iterator[None]:
+    """Where PyTorch itself calls it, in `nn.MultiheadAttention`, no mode sees it."""
+    nn.functional.scaled_dot_product_attention = _attention_call(fused)
+    try:
+        yield
+    finally:
+        nn.functional.scaled_dot_product_attention = SDPA
 
 
 class _SameShape(TorchFunctionMode):

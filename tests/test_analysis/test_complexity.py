@@ -1,15 +1,19 @@
 """Parameters, FLOPs and activation memory, against hand counts and real runs."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from mmpretrain.models.backbones.mobilenet_v2 import InvertedResidual
 from mmpretrain.models.backbones.resnet import BasicBlock
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torchvision.ops import DeformConv2d
 
 from attnpool_mm.analysis import measure_complexity
+from attnpool_mm.analysis.layers import list_layers
 from attnpool_mm.layers import SPEM, DynamicConv2d
-from attnpool_mm.models import attn_pool_backbone
+from attnpool_mm.models import AttnPoolResNet, attn_pool_backbone
 from attnpool_mm.pooling import SelfAttentivePool2d, build_pool
 from attnpool_mm.utils.errors import ConfigError
 
@@ -213,6 +217,54 @@ def test_deformable_convolutions_of_mmcv():
     offsets = 27 * 8 * 9
     assert cost.flops == 2 * 35 * (offsets + 12 * 4 * 9)
     assert torch.equal(conv(x), real)  # MMCV's operator is in its place again
+
+
+class OnTokens(nn.Module):
+    """A layer of PyTorch's own on the pixels of a map."""
+
+    def __init__(self, layer, **options):
+        super().__init__()
+        self.layer, self.options = layer, options
+
+    def forward(self, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        inputs = [tokens] * (3 if isinstance(self.layer, nn.MultiheadAttention) else 1)
+        return self.layer(*inputs, **self.options)
+
+
+@pytest.mark.parametrize("attention", ["fused", "unfused"])
+@pytest.mark.parametrize("options", [{}, dict(need_weights=False)], ids=str)
+def test_attention_of_pytorch(attention, options):
+    layer = OnTokens(nn.MultiheadAttention(16, 2, batch_first=True), **options)
+    cost = measure_complexity(layer, (16, 12, 12), attention=attention)
+    tokens = 12 * 12
+    assert cost.flops == 2 * tokens * 16 * 4 * 16 + 4 * tokens**2 * 16
+    makes_matrix = bool(not options or attention == "unfused")  # it returns it
+    assert (cost.peak.live_bytes > 2 * tokens**2) == makes_matrix
+
+
+def test_what_is_not_counted_is_said():
+    with pytest.warns(UserWarning, match="layer: the FLOPs of .*rnn.* not counted"):
+        measure_complexity(OnTokens(nn.LSTM(16, 8)), (16, 4, 4))
+
+
+def test_deformable_convolutions_of_torchvision():
+    class Pack(DeformConv2d):
+        def forward(self, x):
+            return super().forward(x, x[:, :18].clone())
+
+    cost = measure_complexity(Pack(20, 12, 3, padding=1, groups=2), (20, 9, 14))
+    assert cost.flops == 2 * 9 * 14 * 12 * 10 * 9
+
+
+def test_a_module_named_stem_is_one_layer():
+    backbone = AttnPoolResNet(18, deep_stem=True, base_channels=8, stem_channels=8)
+    model = nn.Sequential(OrderedDict(backbone=backbone))
+    cost = measure_complexity(model, (3, 32, 32))
+    for depth in (0, 1):
+        top = [la for la in list_layers(model, cost, depth) if la.level == 0]
+        assert sum(layer.flops for layer in top) == cost.flops
+        assert sum(layer.parameters for layer in top) == cost.parameters
 
 
 def test_branches_live_beside_one_another():

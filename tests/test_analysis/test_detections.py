@@ -90,6 +90,17 @@ def test_a_class_that_is_not_there_is_an_error(ann_file):
         judge_images(ann_file, results)
 
 
+@pytest.mark.parametrize(
+    "change", [dict(category_id=9), dict(bbox=[10, 10, -5, 5])], ids=str
+)
+def test_a_truth_that_is_none_is_an_error(ann_file, change):
+    truth = json.loads(ann_file.read_text())
+    truth["annotations"][0].update(change)
+    ann_file.write_text(json.dumps(truth))
+    with pytest.raises(ConfigError, match=f"id {truth['annotations'][0]['id']} "):
+        judge_images(ann_file, [])
+
+
 def test_what_lies_in_a_crowd_is_neither_right_nor_wrong(ann_file):
     truth = json.loads(ann_file.read_text())
     truth["annotations"][0].update(iscrowd=1, bbox=[0, 0, 50, 50], area=2500)

@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 from data_files import CLASS_COLOURS, write_class_folders, write_mnist
+from PIL import Image
 
 from attnpool_mm.datasets import load_backgrounds, load_small_images, scenes_of
 from attnpool_mm.datasets.drawing import draw_cutout, draw_ink, shown
+from attnpool_mm.datasets.small_images import read_image
 from attnpool_mm.utils.errors import ConfigError
 
 
@@ -89,6 +91,24 @@ def test_folders_that_do_not_do(tmp_path):
     (root / "red").rmdir()
     with pytest.raises(ConfigError, match="1 class"):
         load_small_images("folder", "val", root)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_of_16_bits_the_upper_8_are_taken(tmp_path, channels):
+    image = np.random.default_rng(0).integers(0, 2**16, (5, 7, channels), np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    order = {1: 0, 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "a.png"), (image[..., order] >> 8).astype(np.uint8)
+    )
+
+
+def test_a_photograph_is_turned_as_it_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # on its side
+    for mode, shape in (("RGB", (40, 20, 3)), ("L", (40, 20))):
+        Image.new(mode, (40, 20)).save(tmp_path / "a.jpg", exif=exif)
+        assert read_image(tmp_path / "a.jpg").shape == shape
 
 
 @pytest.mark.parametrize("channels", [0, 3, 4])

@@ -261,6 +261,14 @@ def test_a_category_that_is_not_there(root):
     assert_refused(".*'person'.*'dog', 'cat'", root)
 
 
+def test_a_number_here_and_a_text_there(root):
+    coco = json.loads((root / JSON).read_text())
+    coco["annotations"][0]["image_id"] = str(coco["annotations"][0]["image_id"])
+    (root / JSON).write_text(json.dumps(coco))
+    with pytest.raises(ConfigError, match="image_id='"):
+        read_wake_word_labels(root / JSON)
+
+
 def test_names_and_ids_of_any_language(root):
     coco = json.loads((root / JSON).read_text())
     names = ["Ärger/ä b.jpg", "山\u3000川.jpg", "b.jpg "]

@@ -26,6 +26,8 @@ def test_file(tmp_path):
     for name in ("old.json", "new.json", "new/newer/new.json"):
         check_file("--out", tmp_path / name)
     check_file("--out", "/dev/stdout")
+    with pytest.raises(ConfigError, match=r"--out .*old\.json: it is read"):
+        check_file("--out", tmp_path / "old.json", None, tmp_path / "a/../old.json")
     assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
     for path in (tmp_path, tmp_path / "old.json" / "new.json", Path("/proc/new.json")):
         with pytest.raises(ConfigError, match="--out") as caught:

@@ -84,6 +84,13 @@ def test_a_data_set_is_not_overwritten_unasked(tool, output_of, error_of, tmp_pa
     assert files(tmp_path) != before
 
 
+def test_a_folder_of_ones_own_is_not_written_over(tool, error_of, tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/000000.png").write_bytes(b"mine")
+    assert "--overwrite" in error_of(tool, "digits", tmp_path, *FEW)
+    assert (tmp_path / "train/000000.png").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -96,6 +103,9 @@ def test_a_data_set_is_not_overwritten_unasked(tool, output_of, error_of, tmp_pa
         (["digits", "--data", "somewhere"], "--data='somewhere'"),
         (["folder"], "out_dir"),
         (["folder", "out", "--data", "nowhere"], "nowhere"),
+        (["folder", "birds", "--data", "birds"], "out_dir='birds'"),
+        (["folder", ".", "--data", "train"], "out_dir='.'"),
+        (["digits", "photos", "--background", "photos"], "out_dir='photos'"),
     ],
 )
 def test_errors_come_before_anything_is_written(

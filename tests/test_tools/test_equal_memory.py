@@ -47,7 +47,12 @@ def test_those_nearest_to_a_cost_are_listed(tool, output_of, tmp_path, cost):
     path = tmp_path / "near.json"
     options = ("--near", cost, "--top", 1, "--json", path)
     output_of(tool, DIGITS, *SMALL, "--limit", 1000, *options, *SHALLOW)
-    entries = json.loads(path.read_text())["candidates"]
+    found = json.loads(path.read_text())
+    entries = found["candidates"]
+    assert found["near"] == cost
+    assert {entry["fits"] for entry in entries} <= (
+        {None} if cost == "flops" else {True, False}
+    )
     aim = max(entries, key=lambda entry: entry["flops"])
     options = (*SMALL, "--limit", aim[cost] + 1, *options, "--markdown")
     output = output_of(tool, DIGITS, *options, *SHALLOW)
@@ -96,6 +101,7 @@ def test_one_is_trained(tool, output_of, tmp_path, tools_undone):
     (("--limit", "1kB", "--widths", 0), "--widths 0"),
     (("--limit", "1kB", "--sizes", 0), "--sizes=0"),
     (("--limit", "1kB", "--top", 0), "--top=0"),
+    (("--limit", "1kB", "--near", "flops"), "--limit 1kB"),
     (("--limit", "1kB", "--bytes", 0), "--bytes=0"),
     (("--limit", "1kB", "--pools", "NoPool", "--widths", 1, "--sizes", 8), "NoPool"),
     (("--limit", "1kB", "--attention-limit", "1kB"), "--attention tiled"),

@@ -198,7 +198,8 @@ def as_json(
     trained: dict[str, Trained],
 ) -> dict[str, Any]:
     """All that was measured."""
-    entries = [entry_of(candidate, limit) for candidate in candidates]
+    in_bytes = None if args.near == "flops" else limit
+    entries = [entry_of(candidate, in_bytes) for candidate in candidates]
     for entry in entries:
         result = trained.get(entry["name"])
         entry["trained"] = result and dict(
@@ -207,6 +208,7 @@ def as_json(
     return dict(
         config=args.config,
         limit=limit,
+        near=args.near,
         bytes_per_value=args.bytes,
         attention=args.attention,
         candidates=entries,
@@ -251,10 +253,14 @@ def run(args: argparse.Namespace) -> None:
         ConfigError: An option or the config cannot be used, or a training failed.
     """
     limit = parse_size(args.limit, "--limit")
+    if args.near == "flops" and "B" in args.limit.upper():
+        raise ConfigError(
+            f"--limit {args.limit} with --near flops: a number of FLOPs is accepted"
+        )
     if args.top is not None:
         check_int("--top", args.top)
     if args.json:
-        check_file("--json", args.json)
+        check_file("--json", args.json, args.config)
     cfg = read_config(args)
     if args.train:
         work_dir(args)

@@ -218,7 +218,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure, print and write."""
     for option, path in (("--json", args.json), ("--plot", args.plot)):
         if path:
-            check_file(option, path)
+            check_file(option, path, args.results, *args.configs)
     costs = measure(args)
     first, *others = costs
     columns = config_columns(costs)

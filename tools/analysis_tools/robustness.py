@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     if args.cache is not None:
         check_folder("--cache", args.cache)
     if args.json is not None:
-        check_file("--json", args.json)
+        check_file("--json", args.json, args.config, args.checkpoint)
     cfg = trained.read_config(args)
     check_classifier(cfg)
     preflight.check_data_paths(cfg, ("test",))

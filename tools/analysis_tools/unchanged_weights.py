@@ -86,7 +86,7 @@ def main() -> None:
         if not args.threshold >= 0:
             raise ConfigError(f"--threshold {args.threshold}: 0 or more is accepted")
         if args.json is not None:
-            check_file("--json", args.json)
+            check_file("--json", args.json, args.before, args.after)
         before, after = (
             find_state_dict(
                 load_checkpoint_file(path, trust=args.trust_checkpoint), path

@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -100,17 +101,15 @@ def run(args: argparse.Namespace) -> None:
     given = {"train": args.train_images, "val": args.val_images}
     counts = {"train": train, "val": val}
     counts |= {split: count for split, count in given.items() if count is not None}
+    data = args.data or DATA / args.source
     for split, count in counts.items():
         check_int(f"--{split}-images", count)
-        path = json_of(out_dir, split)
-        if path.exists() and not args.overwrite:
-            raise ConfigError(f"{path} exists; --overwrite writes over it")
+        check_out_dir(Path(out_dir), split, (data, args.background), args.overwrite)
     settings = {
         name: tuple(value) if isinstance(value, list) else value
         for name in SETTINGS
         if (value := getattr(args, name)) is not None
     }
-    data = args.data or DATA / args.source
     try:
         scenes = {
             split: scenes_of(args.source, split, data, **settings) for split in counts
@@ -123,6 +122,27 @@ def run(args: argparse.Namespace) -> None:
         except OSError as error:
             raise ConfigError(f"out_dir: {error}") from error
         print(f"{count} images in {Path(out_dir, split)}, {summary(*found)}")
+
+
+def check_out_dir(
+    out_dir: Path, split: str, sources: Iterable[str | Path | None], overwrite: bool
+) -> None:
+    """Check that a split can be written, and over nothing that is read or is there.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    path, images = json_of(out_dir, split), out_dir / split
+    for target in (path.parent.resolve(), images.resolve()):
+        for source in (Path(source).resolve() for source in sources if source):
+            if target in (source, *source.parents) or source in target.parents:
+                raise ConfigError(
+                    f"out_dir={str(out_dir)!r}: images are read from {source}; another "
+                    "folder is accepted"
+                )
+    there = path if path.exists() else images
+    if not overwrite and (path.exists() or (images.is_dir() and any(images.iterdir()))):
+        raise ConfigError(f"{there} exists; --overwrite writes over it")
 
 
 def summary(path: Path, annotations: list[dict]) -> str:

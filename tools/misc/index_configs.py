@@ -125,8 +125,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def config_paths() -> list[Path]:
     """The configs, those of a folder together; no parts of them and no plans."""
-    paths = (ROOT / "configs").rglob("*.py")
-    paths = [p for p in paths if not {"_base_", "evidence"} & {*p.parts}]
+    configs = ROOT / "configs"
+    paths = [
+        path
+        for path in configs.rglob("*.py")
+        if not {"_base_", "evidence"} & {*path.relative_to(configs).parts}
+    ]
+    if not paths:
+        raise ConfigError(f"{configs}: there is no config")
     return sorted(paths, key=lambda path: (path.parent, path.name))
 
 

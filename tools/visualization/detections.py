@@ -45,7 +45,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("images", help="the folder of the images")
     parser.add_argument("--out-dir", required=True, help="folder for the pictures")
     parser.add_argument("--best", type=int, default=6, help="how many of the best")
-    parser.add_argument("--worst", type=int, default=3, help="how many of the worst")
+    parser.add_argument(
+        "--worst", type=int, default=3, help="how many of the worst that have any"
+    )
     parser.add_argument("--score", type=float, default=0.5, help="the least to draw")
     parser.add_argument("--iou", type=float, default=0.5, help="the least of a match")
     return parser.parse_args()

@@ -33,7 +33,7 @@ from attnpool_mm.engine import launch, preflight, samples, trained
 from attnpool_mm.engine.class_names import class_counts, class_names
 from attnpool_mm.engine.work_dir import check_file
 from attnpool_mm.pooling import WeightedPool2d
-from attnpool_mm.utils.checks import check_choice, check_int, nearest
+from attnpool_mm.utils.checks import check_choice, check_int, check_number, nearest
 from attnpool_mm.utils.config import datasets_of, images_are_rgb, registered_class
 from attnpool_mm.utils.errors import ConfigError
 from attnpool_mm.utils.extras import require
@@ -169,7 +169,8 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out or Path("work_dirs", Path(args.config).stem, "grad_cam.png"))
     if out.suffix not in (".png", ".jpg"):
         raise ConfigError(f"--out {out}: a name that ends in .png or .jpg is accepted")
-    check_file("--out", out)
+    check_file("--out", out, args.config, args.checkpoint, *(args.images or ()))
+    check_number("--score-thr", args.score_thr, 0, below=1)
     if args.images is None:
         preflight.check_data_paths(cfg, ("test",))
     model = trained.load_trained(cfg, args).to(get_device())
