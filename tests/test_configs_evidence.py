@@ -12,6 +12,7 @@ from mmpretrain.models.utils import SELayer
 from torch._subclasses import FakeTensorMode
 
 from attnpool_mm.analysis import measure_complexity
+from attnpool_mm.engine import trained
 from attnpool_mm.engine.arguments import check_arguments
 from attnpool_mm.engine.plan import read_plan
 from attnpool_mm.engine.plan_records import config_digest
@@ -203,9 +204,6 @@ def test_se_squeezes():
 def build_model(cfg):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the weights cancel
-        model = build_for_counting(cfg)
+        model = trained.build_network(cfg)
     model.init_weights()
-    for module in model.modules():
-        if isinstance(module, torch.nn.MultiheadAttention):
-            module._reset_parameters()
     return model

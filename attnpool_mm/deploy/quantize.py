@@ -83,8 +83,8 @@ def quantize_onnx(
     given = _read(source)
     if not target.parent.is_dir():
         raise ConfigError(f"target={str(target)!r}: there is no folder {target.parent}")
-    if target.is_dir() or target.resolve() == source.resolve():
-        raise ConfigError(f"target={str(target)!r}: another file is accepted")
+    if target.is_dir():
+        raise ConfigError(f"target={str(target)!r}: it is a folder; a file is accepted")
     images = _Images(batches, _input(given, source))
     with TemporaryDirectory(prefix=".int8-", dir=target.parent) as folder:
         prepared, written = Path(folder, "prepared.onnx"), Path(folder, "int8.onnx")

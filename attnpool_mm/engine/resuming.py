@@ -161,7 +161,14 @@ def _check_scheduler(ours: dict, theirs: Any, name: str) -> None:
 
 
 def _check_settings(ours: dict, theirs: dict, name: str) -> None:
-    """Check that a schedule is set as the checkpoint's was."""
+    """Check that a schedule is set as the checkpoint's was.
+
+    Its `end`, which is that of the training where a config says none, becomes ours: a
+    training may go on for longer. Schedules whose values depend on it have another
+    setting that does, too.
+    """
+    if "end" in theirs and "end" in ours:
+        theirs["end"] = ours["end"]
     for key in theirs.keys() - RUNNING:
         if not _equal(theirs[key], ours[key]):
             raise ConfigError(

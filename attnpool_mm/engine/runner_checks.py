@@ -154,7 +154,9 @@ def check_classifier(runner: Runner) -> None:
     """
     model = model_of(runner)
     channels = getattr(getattr(model, "backbone", None), "out_channels", None)
-    given = getattr(getattr(model, "head", None), "in_channels", None)
+    head = getattr(model, "head", None)
+    layer = getattr(head, "fc", None)  # of a pruned head it has the right number
+    given = getattr(layer, "in_features", getattr(head, "in_channels", None))
     pooled = type_name(dict(type=type(getattr(model, "neck", None))))
     if (
         pooled == "GlobalAveragePooling"

@@ -270,19 +270,20 @@ def test_files_that_cannot_be_quantised(small, tmp_path):
     )
     onnx.save(two, tmp_path / "two.onnx")
     contents = (b"", b"no ONNX at all", path.read_bytes()[:-50])
+    with pytest.raises(ConfigError, match="it is a folder"):
+        quantize_onnx(path, tmp_path, [x])
     for source, found in (
         (tmp_path / "none.onnx", "none.onnx"),
         (tmp_path, str(tmp_path)),
         (tmp_path / "two.onnx", "takes x, z"),
         (done, "quantised already"),
-        (path, "another file"),
         *((content, "bad.onnx") for content in contents),
     ):
         if isinstance(source, bytes):
             bad.write_bytes(source)
             source = bad
         with pytest.raises(ConfigError, match=found) as caught:
-            quantize_onnx(source, path if source == path else done, [x])
+            quantize_onnx(source, done, [x])
         assert "\n" not in str(caught.value)
 
 

@@ -32,14 +32,20 @@ HALVING = {"type": "StepLR", "step_size": 1, "gamma": 0.5}
 
 
 def make_runner(
-    work_dir, optimizer="SGD", lr=0.1, schedules=(HALVING,), batch_size=2, **settings
+    work_dir,
+    optimizer="SGD",
+    lr=0.1,
+    schedules=(HALVING,),
+    batch_size=2,
+    epochs=2,
+    **settings,
 ):
     momentum = {"momentum": 0.9} if optimizer == "SGD" else {}
     runner = Runner(
         Model(),
         str(work_dir),
         train_dataloader=DataLoader([{"inputs": torch.ones(2)}] * 4, batch_size),
-        train_cfg={"by_epoch": True, "max_epochs": 2},
+        train_cfg={"by_epoch": True, "max_epochs": epochs},
         optim_wrapper={"optimizer": {"type": optimizer, "lr": lr, **momentum}},
         param_scheduler=[dict(schedule) for schedule in schedules],
         default_scope="mmengine",
@@ -145,6 +151,20 @@ def test_a_training_goes_on_with_its_own_schedule_alone(tmp_path, first, then, m
         return
     with pytest.raises(ConfigError, match=match):
         runner.train()
+
+
+@pytest.mark.parametrize(
+    "schedule", [{**HALVING, "step_size": 3}, {**HALVING, "end": 5}], ids=str
+)
+def test_a_longer_training_has_the_rates_of_one_from_the_start(tmp_path, schedule):
+    kwargs = dict(schedules=[schedule])
+    make_runner(tmp_path / "first", **kwargs).train()
+    path, kwargs["epochs"] = str(tmp_path / "first/epoch_2.pth"), 5
+    longer = make_runner(tmp_path / "longer", load_from=path, resume=True, **kwargs)
+    whole = make_runner(tmp_path / "whole", **kwargs)
+    longer.train(), whole.train()
+    rates = [runner.optim_wrapper.get_lr()["lr"] for runner in (longer, whole)]
+    assert rates[0] == pytest.approx(rates[1])
 
 
 SCHEDULES = {

@@ -147,6 +147,7 @@ IN_PLACE = {
     "attnpool_mm/deploy/micro_convert.py": "a temporary folder",
     "attnpool_mm/deploy/quantize.py": "a temporary folder",
     "attnpool_mm/engine/candidate_training.py": "a lock",
+    "attnpool_mm/engine/checkpointing.py": "a temporary name, and then renames",
     "attnpool_mm/engine/script_process.py": "a log",
     "attnpool_mm/engine/plan_runner.py": "a copy, under a new name",
     "tools/analysis_tools/analyze_logs.py": "a temporary folder",
