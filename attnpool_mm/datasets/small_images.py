@@ -150,8 +150,8 @@ def _folder(split: str, root: Path) -> SmallImages:
 def read_image(path: str | Path) -> np.ndarray:
     """Read an image file: uint8, grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4).
 
-    Of 16 bits the upper 8 are taken. Images without opacity are turned as their EXIF
-    data say.
+    Of 16 bits the upper 8 are taken. Images of 8 bits without opacity are turned as
+    their EXIF data say.
 
     Raises:
         ConfigError: It cannot be read.

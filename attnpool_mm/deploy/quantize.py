@@ -44,7 +44,8 @@ def quantize_onnx(
     Args:
         source (str | Path): ONNX file of one float input, such as `torch.onnx.export`
             writes.
-        target (str | Path): Where the quantised file goes. It appears when it is whole.
+        target (str | Path): Where the quantised file goes, which may be `source`. It
+            appears when it is whole.
         batches (Iterable[Tensor | np.ndarray]): Images as the network gets them, (B, C,
             H, W) of the file's size. A hundred images of the training set do, if all
             its classes are among them.

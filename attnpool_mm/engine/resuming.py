@@ -97,7 +97,7 @@ def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
         pairs = [(schedulers, states)]
     for ours, theirs in pairs:
         _expect(theirs, list, f"{name}: param_schedulers")
-        if theirs and len(theirs) != len(ours):
+        if "param_schedulers" in checkpoint and len(theirs) != len(ours):
             raise ConfigError(
                 f"{name}: it has {len(theirs)} param_schedulers, and this training "
                 f"{len(ours)}; as many are expected"
@@ -111,6 +111,7 @@ def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
 def _check_optimizer(wrapper: OptimWrapper, state: dict, name: str) -> None:
     _expect(state, dict, f"{name}: optimizer")
     optimizer = wrapper.optimizer
+    rates = [_base_rate(group) for group in optimizer.param_groups]
     try:
         wrapper.load_state_dict(dict(state))
     except Exception as error:  # PyTorch checks little, and fails with any type
@@ -123,9 +124,21 @@ def _check_optimizer(wrapper: OptimWrapper, state: dict, name: str) -> None:
                     f"{name}: optimizer.param_groups has {key}={group.get(key)!r:.50}, "
                     f"something like {value!r:.50} is expected"
                 )
+    loaded = [_base_rate(group) for group in optimizer.param_groups]
+    if not _equal(rates, loaded):
+        raise ConfigError(
+            f"{name}: its optimizer has the learning rates {loaded!r:.80}, and this "
+            f"training {rates!r:.80}, which a resumed one would not get; the same are "
+            "expected"
+        )
     for parameter, entries in optimizer.state.items():
         if isinstance(parameter, Tensor):
             _check_state(optimizer, parameter, entries, name)
+
+
+def _base_rate(group: dict) -> Any:
+    """The learning rate of a group before any schedule."""
+    return group.get("initial_lr", group.get("lr"))
 
 
 def _check_state(
@@ -163,14 +176,17 @@ def _check_scheduler(ours: dict, theirs: Any, name: str) -> None:
 def _check_settings(ours: dict, theirs: dict, name: str) -> None:
     """Check that a schedule is set as the checkpoint's was.
 
-    Its `end`, which is that of the training where a config says none, becomes ours: a
-    training may go on for longer. Schedules whose values depend on it have another
-    setting that does, too.
+    Its `end`, which is that of the training where a config says none, becomes ours
+    unless it is past: a training may go on for longer. Where a schedule makes its
+    values of its length, another setting says that it has changed.
     """
-    if "end" in theirs and "end" in ours:
+    end, done = theirs.get("end"), theirs.get("_global_step")
+    if end is not None and done is not None and done <= end:
         theirs["end"] = ours["end"]
-    for key in theirs.keys() - RUNNING:
-        if not _equal(theirs[key], ours[key]):
+        if done == end < ours["end"]:  # MMEngine has not counted the step at the end
+            theirs["last_step"] += 1
+    for key in theirs:
+        if key not in RUNNING and not _equal(theirs[key], ours[key]):
             raise ConfigError(
                 f"{name} has {key}={theirs[key]!r:.50}, and this training "
                 f"{ours[key]!r:.50}, which a resumed one would not get; the same "

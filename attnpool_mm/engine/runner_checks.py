@@ -153,14 +153,16 @@ def check_classifier(runner: Runner) -> None:
         ConfigError: It does not.
     """
     model = model_of(runner)
-    channels = getattr(getattr(model, "backbone", None), "out_channels", None)
-    head = getattr(model, "head", None)
-    layer = getattr(head, "fc", None)  # of a pruned head it has the right number
-    given = getattr(layer, "in_features", getattr(head, "in_channels", None))
+    backbone, head = (getattr(model, name, None) for name in ("backbone", "head"))
+    channels = getattr(backbone, "out_channels", None)
+    given = getattr(head, "in_channels", None)
+    if type_name(dict(type=type(head))) == "LinearClsHead":
+        given = head.fc.in_features  # which pruning changes
     pooled = type_name(dict(type=type(getattr(model, "neck", None))))
     if (
         pooled == "GlobalAveragePooling"
         and is_int(given)
+        and hasattr(backbone, "out_strides")  # ours, or changed by us
         and isinstance(channels, Sequence)
         and channels[-1] != given
     ):

@@ -1,5 +1,6 @@
 """What is read off a config: its data sets, its image size, its model."""
 
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,7 +35,8 @@ CROPPING = {"RandomCrop": "crop_size", "RandomResizedCrop": "scale"}
 HEIGHT_FIRST = ("torchvision/Resize", "torchvision/CenterCrop", *CROPPING)
 # Neither MMPretrain nor MMDetection has such a registry of its own
 UNSCOPED = (FUNCTIONS, STRATEGIES)
-BUILDERS = {"mmengine", "torch"}  # whose code calls that of what is built
+# Whose code calls that of what is built, or is called by it
+BUILDERS = {"mmengine", "numpy", "torch", *sys.stdlib_module_names}
 REFUSALS = (
     *(AssertionError, AttributeError, ImportError, IndexError, KeyError),
     *(NotImplementedError, TypeError, ValueError),

@@ -268,11 +268,12 @@ def _attention_call(fused: bool) -> Callable:
 @contextmanager
 def _attention_by_name(fused: bool) -> Iterator[None]:
     """Where PyTorch itself calls it, in `nn.MultiheadAttention`, no mode sees it."""
+    before = nn.functional.scaled_dot_product_attention
     nn.functional.scaled_dot_product_attention = _attention_call(fused)
     try:
         yield
     finally:
-        nn.functional.scaled_dot_product_attention = SDPA
+        nn.functional.scaled_dot_product_attention = before
 
 
 class _SameShape(TorchFunctionMode):

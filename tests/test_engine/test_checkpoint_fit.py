@@ -6,6 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 from crafted_checkpoints import Traps, craft
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
@@ -131,7 +132,9 @@ BY_ITERATION = {
     ("first", "then", "match"),
     [
         ({}, {"schedules": [{**HALVING, "gamma": 0.1}]}, "gamma=0.5, .*0.1"),
-        ({}, {"lr": 0.2}, r"base_values=\[0.1\], .*\[0.2\]"),
+        ({}, {"lr": 0.2}, r"learning rates \[0.1\], .*\[0.2\]"),
+        ({"schedules": []}, {"schedules": [], "lr": 0.2}, "learning rates"),
+        ({"schedules": []}, {}, "0 param_schedulers"),
         ({}, {"schedules": [HALVING, HALVING]}, "1 param_schedulers.* 2"),
         (
             {"schedules": [BY_ITERATION]},
@@ -153,18 +156,41 @@ def test_a_training_goes_on_with_its_own_schedule_alone(tmp_path, first, then, m
         runner.train()
 
 
+class Rates(Hook):
+    """Notes the learning rate of each epoch."""
+
+    def __init__(self):
+        self.found = {}
+
+    def before_train_epoch(self, runner):
+        self.found[runner.epoch] = runner.optim_wrapper.get_lr()["lr"][0]
+
+
+def rates_of(runner):
+    rates = Rates()
+    runner.register_hook(rates)
+    runner.train()
+    return rates.found
+
+
+@pytest.mark.parametrize("saved", [1, 2])
 @pytest.mark.parametrize(
-    "schedule", [{**HALVING, "step_size": 3}, {**HALVING, "end": 5}], ids=str
+    "schedule",
+    [
+        {"type": "MultiStepLR", "milestones": [1, 3, 4], "gamma": 0.1},
+        {**HALVING, "end": 4},
+    ],
+    ids=str,
 )
-def test_a_longer_training_has_the_rates_of_one_from_the_start(tmp_path, schedule):
+def test_a_longer_training_has_the_rates_of_one_from_the_start(
+    tmp_path, schedule, saved
+):
     kwargs = dict(schedules=[schedule])
     make_runner(tmp_path / "first", **kwargs).train()
-    path, kwargs["epochs"] = str(tmp_path / "first/epoch_2.pth"), 5
+    path, kwargs["epochs"] = str(tmp_path / f"first/epoch_{saved}.pth"), 6
     longer = make_runner(tmp_path / "longer", load_from=path, resume=True, **kwargs)
-    whole = make_runner(tmp_path / "whole", **kwargs)
-    longer.train(), whole.train()
-    rates = [runner.optim_wrapper.get_lr()["lr"] for runner in (longer, whole)]
-    assert rates[0] == pytest.approx(rates[1])
+    expected = rates_of(make_runner(tmp_path / "whole", **kwargs))
+    assert rates_of(longer) == pytest.approx({e: expected[e] for e in range(saved, 6)})
 
 
 SCHEDULES = {

@@ -105,7 +105,7 @@ def test_a_folder_of_ones_own_is_not_written_over(tool, error_of, tmp_path):
         (["folder", "out", "--data", "nowhere"], "nowhere"),
         (["folder", "birds", "--data", "birds"], "out_dir='birds'"),
         (["folder", ".", "--data", "train"], "out_dir='.'"),
-        (["digits", "photos", "--background", "photos"], "out_dir='photos'"),
+        (["digits", "pics", "--background", "pics"], "out_dir='pics'"),
     ],
 )
 def test_errors_come_before_anything_is_written(

@@ -269,7 +269,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--complete",
         action="store_true",
-        help="exit with 2 if a plan of a mark has no results",
+        help="write nothing and exit with 2 if a plan of a mark has no results",
     )
     parser.add_argument(
         "--data",

@@ -41,6 +41,7 @@ SETTINGS = (
     "shared_background",
     "seed",
 )
+BACKGROUNDS = ("noise", "photos")  # others are folders
 
 
 def parse_args() -> argparse.Namespace:
@@ -55,7 +56,11 @@ def parse_args() -> argparse.Namespace:
     add("--train-images", type=int, help="their number (default: 1000; digits: 600)")
     add("--val-images", type=int, help="their number (default: 250; digits: 150)")
     add("--format", choices=FORMATS, default="png", help="of the images")
-    add("--overwrite", action="store_true", help="write over a data set")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="write over a data set, also one that a stopped run has left",
+    )
     group = parser.add_argument_group("scenes", "digits' defaults after the others'")
     add = group.add_argument
     add("--image-size", type=int, help="side of the images in pixels (160; 128)")
@@ -102,9 +107,11 @@ def run(args: argparse.Namespace) -> None:
     counts = {"train": train, "val": val}
     counts |= {split: count for split, count in given.items() if count is not None}
     data = args.data or DATA / args.source
+    behind = None if args.background in BACKGROUNDS else args.background
+    read = (behind, None if args.source == "digits" else data)
     for split, count in counts.items():
         check_int(f"--{split}-images", count)
-        check_out_dir(Path(out_dir), split, (data, args.background), args.overwrite)
+        check_out_dir(Path(out_dir), split, read, args.overwrite)
     settings = {
         name: tuple(value) if isinstance(value, list) else value
         for name in SETTINGS
