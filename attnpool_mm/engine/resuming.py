@@ -71,8 +71,8 @@ def check_training_state(runner: Runner, checkpoint: dict, name: str) -> None:
         name (str): What errors call it.
 
     Raises:
-        ConfigError: They do not, or the schedules are set otherwise: MMEngine would go
-            on with the checkpoint's without a word.
+        ConfigError: They do not, or the schedules or learning rates are set otherwise:
+            MMEngine would go on with the checkpoint's without a word.
     """
     name = f"--resume {name}"
     check_training(checkpoint, name, optimizer=False)
@@ -184,7 +184,7 @@ def _check_settings(ours: dict, theirs: dict, name: str) -> None:
     if end is not None and done is not None and done <= end:
         theirs["end"] = ours["end"]
         if done == end < ours["end"]:  # MMEngine has not counted the step at the end
-            theirs["last_step"] += 1
+            theirs["last_step"] = theirs.get("last_step", ours["last_step"]) + 1
     for key in theirs:
         if key not in RUNNING and not _equal(theirs[key], ours[key]):
             raise ConfigError(
